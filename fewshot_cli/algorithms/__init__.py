@@ -1,0 +1,66 @@
+"""Meta-learning algorithms, one a file; each has `build(net, config, iterations, chunk)`.
+
+An algorithm knows tasks, weights and gradients; nothing of files, bars or devices.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_cli import kinds
+from fewshot_cli.algorithms.scores import Scores
+from fewshot_cli.config import AlgoConfig
+from fewshot_cli.data.batch import TaskBatch
+
+
+class Learner(Protocol):
+    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Algorithm(Protocol):
+    """What evaluation needs."""
+
+    net: nn.Module  # holds the initialisation theta
+
+    def adapt(
+        self, tasks: TaskBatch, steps: int, generator: torch.Generator
+    ) -> Iterator[Learner]:
+        """Copies of theta adapted to the support sets: before, and after each of `steps` steps.
+
+        The same learner comes back each time, changed; theta stays as it is.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training carries from one meta-update to the next, besides theta."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class MetaLearner(Algorithm, Protocol):
+    """An algorithm that has an outer loop too."""
+
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        """Move theta once; the scores are those of the query sets after the inner loop."""
+        ...
+
+
+def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Algorithm:
+    """The algorithm that the config names, over `net`'s weights.
+
+    Args:
+        iterations: meta-updates of the whole run; the meta learning rate's schedule ends there.
+        chunk: how many tasks of a batch adapt at once (see `stacking.py`).
+    """
+    return typing.cast(
+        Algorithm, kinds.module("algorithms", config.kind).build(net, config, iterations, chunk)
+    )

@@ -1,0 +1,135 @@
+"""Reptile (Nichol et al. 2018, algorithms 1 and 2), on copies made by learn2learn.
+
+    inner loop   phi = theta after k > 1 steps of SGD or Adam on mini-batches of one task
+    meta-update  theta <- theta + epsilon * mean over tasks of (phi - theta)
+
+Serial Reptile is a meta-batch of one task, batched Reptile of several. With k = 1 this would be
+SGD on the pooled tasks; later steps add what makes gradients of one task's batches agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_cli.algorithms.learn2learn import clone_module, detach_module
+from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
+from fewshot_cli.algorithms.scores import Scores, losses, score
+from fewshot_cli.algorithms.stacking import PerTask
+from fewshot_cli.config import AlgoConfig, Optimizer
+from fewshot_cli.data.batch import TaskBatch
+
+
+class Reptile:
+    """Reptile over `net`'s weights theta.
+
+    `carry_state`: Adam's second moments go on from one meta-batch to the next, and into
+    evaluation, as in the authors' code. There the tasks of a meta-batch take them over from one
+    another; here they all start from the same ones, and theirs are averaged as the weights are,
+    so that the order of the tasks does not matter. With one task the two are the same.
+    """
+
+    def __init__(self, net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> None:
+        self.net, self.config, self.chunk = net, config, chunk
+        self.weights = list(net.parameters())
+        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+        self.carried: list[dict[str, Tensor]] = []  # Adam's state for each weight
+
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        config, scores, ended = self.config, [], []
+        for theta in self.weights:
+            theta.grad = torch.zeros_like(theta)
+        for chunk in tasks.split(self.chunk):
+            inner = self._inner_loop(chunk, config.inner_steps, config.inner_batch, generator)
+            for phi, optimizer in inner:
+                pass
+            for theta, phis in zip(self.weights, phi.parameters(), strict=True):
+                assert theta.grad is not None
+                # The meta-optimiser descends, so its gradient is mean of (theta - phi).
+                theta.grad += (theta - phis.view(-1, *theta.shape)).sum(0).detach() / len(tasks)
+            ended.append(optimizer)
+            with torch.no_grad():
+                scores.append(score(phi(chunk.query_x), chunk.query_y))
+        if config.carry_state:
+            self._carry(ended, len(tasks))
+        self.meta_optimizer.step()
+        return Scores.concatenate(scores)
+
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[PerTask]:
+        for phi, _ in self._inner_loop(tasks, steps, self.config.eval_inner_batch, generator):
+            yield phi
+
+    def _inner_loop(
+        self, tasks: TaskBatch, steps: int, batch: int | None, generator: torch.Generator
+    ) -> Iterator[tuple[PerTask, torch.optim.Optimizer]]:
+        phi: PerTask = clone_module(PerTask(self.net))
+        phi.stack(len(tasks))
+        phi = clone_module(phi)  # stacking gives views; an optimiser needs weights of their own
+        detach_module(phi, keep_requires_grad=True)
+        optimizer = self._optimizer(list(phi.parameters()))
+        yield phi, optimizer
+        order = mini_batches(*tasks.support_y.shape, steps, batch, generator)
+        rows = torch.arange(len(tasks))[:, None]
+        for step in range(steps):
+            x = tasks.support_x[rows, order[:, step]]
+            y = tasks.support_y[rows, order[:, step]]
+            optimizer.zero_grad()
+            losses(phi(x), y).sum().backward()
+            optimizer.step()
+            yield phi, optimizer
+
+    def _optimizer(self, phis: list[Tensor]) -> torch.optim.Optimizer:
+        lr = self.config.inner_lr
+        if self.config.inner_optimizer is Optimizer.sgd:
+            return torch.optim.SGD(phis, lr=lr)
+        adam = torch.optim.Adam(phis, lr=lr, betas=(0.0, 0.999))
+        for phi, carried in zip(phis, self.carried, strict=False):
+            adam.state[phi] = {
+                "step": carried["step"].clone(),
+                "exp_avg": torch.zeros_like(phi),
+                "exp_avg_sq": carried["exp_avg_sq"].expand_as(phi).clone(),
+            }
+        return adam
+
+    def _carry(self, ended: list[torch.optim.Optimizer], tasks: int) -> None:
+        """Keep the mean of the second moments with which the tasks of a meta-batch ended."""
+        states = [list(optimizer.state.values()) for optimizer in ended]
+        self.carried = [
+            {
+                "step": of_weight[0]["step"],
+                "exp_avg_sq": torch.stack(
+                    [state["exp_avg_sq"].view(-1, *theta.shape).sum(0) for state in of_weight]
+                ).sum(0)
+                / tasks,
+            }
+            for theta, *of_weight in zip(self.weights, *states, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"meta": self.meta_optimizer.state_dict(), "carried": self.carried}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.meta_optimizer.load_state_dict(state["meta"])
+        self.carried = state["carried"]
+
+
+def mini_batches(
+    tasks: int, images: int, steps: int, batch: int | None, generator: torch.Generator
+) -> Tensor:
+    """For each task and inner step the support examples to use, `[T, steps, batch]`.
+
+    Each task goes through its support set in a random order, and again in a new one when it is
+    used up, as in the authors' code. Without `batch`, every step uses the whole set.
+    """
+    if batch is None:
+        return torch.arange(images).expand(tasks, steps, -1)
+    rounds = -(-steps * batch // images)
+    order = torch.rand(tasks, rounds, images, generator=generator).argsort(-1).flatten(1)
+    return order[:, : steps * batch].view(tasks, steps, batch)
+
+
+def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Reptile:
+    return Reptile(net, config, iterations, chunk)

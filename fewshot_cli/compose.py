@@ -1,0 +1,170 @@
+"""From overrides to a checked `Config`, by Hydra; whatever is wrong with them in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fewshot_cli import groups
+from fewshot_cli.config import Config, UserError, check, leaves, register
+from fewshot_cli.kinds import nearest
+
+CONF = "fewshot_cli.conf"
+VERSION = "1.3"
+
+register()
+
+
+def job_config(overrides: list[str], config_dir: Path | None = None) -> Config:
+    """The config of one run.
+
+    Raises:
+        UserError: names the override that is wrong.
+    """
+    return sweep_configs(overrides, config_dir, multirun=False)[0]
+
+
+def sweep_configs(
+    overrides: list[str], config_dir: Path | None = None, multirun: bool = True
+) -> list[Config]:
+    """The configs of all jobs that the overrides ask for, each checked.
+
+    Raises:
+        UserError: names the override that is wrong, in whichever job it is.
+    """
+    with explained(config_dir), initialize_config_module(CONF, version_base=VERSION):
+        parsed = _parse(overrides)
+        for override in parsed:
+            if override.is_sweep_override() and not multirun:
+                raise UserError(f"{override.input_line}: several values need -m (--multirun)")
+        ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
+        extra = [str(o.input_line) for o in parsed if o not in ours] + search_path(config_dir)
+        jobs = BasicSweeper.split_arguments(ours, max_batch_size=None)[0]
+        configs = [to_config(compose("config", overrides=[*job, *extra])) for job in jobs]
+    _refuse_unread(ours, configs, config_dir)
+    for config in configs:
+        check(config)
+    return configs
+
+
+def changed_config(saved: Path, overrides: list[str]) -> Config:
+    """The config that a run was made with, changed by overrides; groups may be chosen anew.
+
+    Raises:
+        UserError: names the file or the override that is wrong.
+    """
+    with explained(None), initialize_config_dir(str(saved.parent.resolve()), version_base=VERSION):
+        shipped = [path.name for path in groups.shipped().iterdir() if path.is_dir()]
+        # The saved file has no defaults list in which a group could be replaced: it is added.
+        added = [
+            f"+{override.input_line}" if override.key_or_group in shipped else override.input_line
+            for override in _parse(overrides)
+        ]
+        composed = compose(saved.name, overrides=[*map(str, added), f"hydra.searchpath=[pkg://{CONF}]"])
+        config = to_config(OmegaConf.merge(OmegaConf.structured(Config), composed))
+    check(config)
+    return config
+
+
+def search_path(config_dir: Path | None) -> list[str]:
+    """The override that makes Hydra look into a user's own folder of groups too."""
+    if config_dir is None:
+        return []
+    quoted = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def to_config(composed: object) -> Config:
+    """The typed config; every interpolation resolved, every key present."""
+    assert isinstance(composed, DictConfig)
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    loader = GlobalHydra.instance().config_loader()
+    return OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+
+
+def _refuse_unread(
+    overrides: list[Override], configs: list[Config], config_dir: Path | None
+) -> None:
+    """A key that no job of these overrides reads is a mistake, not a setting."""
+    for override in overrides:
+        group, _, rest = override.key_or_group.partition(".")
+        if not rest or group not in ("data", "model", "algo"):
+            continue
+        key = rest.partition(".")[0]
+        files = {option.name: option for option in groups.options(group, config_dir)}
+        names = sorted({str(getattr(config, group).name) for config in configs})
+        if not all(name in files for name in names):
+            continue
+        read = set[str]().union(*(files[name].keys() for name in names))
+        if key not in read:
+            choices = [f"{group}.{name}" for name in read - {"name", "kind"}]
+            raise UserError(
+                f"{group}.{rest}: {group}={','.join(names)} does not read it; "
+                f"expected {nearest(f'{group}.{key}', choices)}"
+            )
+
+
+@contextmanager
+def explained(config_dir: Path | None) -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into a UserError that is one line.
+
+    Raises:
+        UserError: for everything that is wrong with the composition inside the `with`.
+    """
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
+    try:
+        yield
+    except OverrideParseException as error:
+        raise UserError(f"{error.override}: expected KEY=VALUE or GROUP=CHOICE") from error
+    except MissingConfigException as error:
+        raise UserError(_no_such_choice(error, config_dir)) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{_one_line(error)}: expected YAML") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_wrong_override(error)) from error
+
+
+def _no_such_choice(error: MissingConfigException, config_dir: Path | None) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if group not in groups.SHOWN:
+        return _one_line(error)
+    choices = [option.name for option in groups.options(group, config_dir)]
+    return f"{group}={name}: expected {nearest(name, choices)}"
+
+
+def _wrong_override(error: Exception) -> str:
+    text = f"{error}\n{error.__cause__ or ''}"
+    named = re.search(r"Could not (?:override|append to config|delete from config) '([^'=]+)", text)
+    full = re.search(r"full_key: (\S+)", text)
+    key = full[1] if full else named[1] if named else ""
+    value = re.search(r"(Value '.*|Invalid value .*|.*is not supported.*|Error merging.*)", text)
+    if key and value:
+        return f"{key}: {value[1]}"
+    if named and not value:
+        return f"{named[1]}: no such key; expected {nearest(named[1], leaves() + list(groups.SHOWN))}"
+    return _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,258 @@
+"""What a run can be told: the typed schema of every group, and the checks across its keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class UserError(Exception):
+    """The user's input is wrong: one line that names the key or file; exit status 2."""
+
+
+class Split(Enum):
+    """Where the classes of meta-train, meta-validation and meta-test come from."""
+
+    random = "random"  # drawn from all characters with `split_seed`
+    alphabets = "alphabets"  # Omniglot's own: background for training, evaluation for the test
+
+
+class Rotations(Enum):
+    """Which splits get every class again, turned by 90, 180 and 270 degrees, as new classes."""
+
+    none = "none"
+    train = "train"
+    all = "all"
+
+
+class Optimizer(Enum):
+    sgd = "sgd"
+    adam = "adam"
+
+
+class Schedule(Enum):
+    """How the meta learning rate moves over the iterations; both falls end at 0."""
+
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+
+
+class Downsample(Enum):
+    """How a CNN-4 block halves its picture."""
+
+    stride = "stride"
+    pool = "pool"
+
+
+class Features(Enum):
+    """What a CNN-4 hands to its linear head."""
+
+    mean = "mean"
+    flatten = "flatten"
+
+
+class Checkpoint(Enum):
+    best = "best"
+    last = "last"
+
+
+@dataclass
+class SplitSizes:
+    """Numbers of classes, before rotations."""
+
+    train: int = MISSING
+    valid: int = MISSING
+    test: int = MISSING
+
+
+@dataclass
+class DataConfig:
+    name: str = MISSING
+    kind: str = MISSING  # the file in fewshot_cli/data/
+    regression: bool = False
+    image_size: int | None = None  # pixels a side; none: the inputs are no images
+    classes: SplitSizes | None = None
+    samples: int | None = None  # images of each class
+    root: str | None = None
+    split: Split = Split.random
+    split_seed: int = 0
+    rotations: Rotations = Rotations.none
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING
+    kind: str = MISSING  # the file in fewshot_cli/models/
+    images_only: bool = False
+    hidden: list[int] = field(default_factory=list)
+    channels: int = 64
+    downsample: Downsample = Downsample.stride
+    features: Features = Features.mean
+
+
+@dataclass
+class AlgoConfig:
+    """One schema for all algorithms, so that one sweep can set a key across several of them.
+
+    An algorithm's YAML lists the keys that it reads.
+    """
+
+    name: str = MISSING
+    kind: str = MISSING  # the file in fewshot_cli/algorithms/
+    first_order: bool = False
+    inner_lr: float = MISSING
+    inner_steps: int = 1
+    inner_optimizer: Optimizer = Optimizer.sgd
+    inner_batch: int | None = None  # images an inner step; none: the whole support set
+    carry_state: bool = False  # the inner optimiser's state goes on from task to task
+    train_shots: int | None = None  # images of a class in training; none: `shots`
+    eval_steps: int = MISSING
+    eval_inner_batch: int | None = None
+    meta_optimizer: Optimizer = Optimizer.adam
+    meta_lr: float = 0.001
+    meta_schedule: Schedule = Schedule.constant
+    meta_clip: float | None = None  # clips every entry of the meta-gradient to +-this
+
+
+@dataclass
+class EvalConfig:
+    tasks: int = 600
+    valid_tasks: int = 100
+    every: int = 50  # iterations between two meta-validations
+    queries: int = 15  # per class
+    seed: int = 0  # draws the validation and test tasks, the same for every run
+    checkpoint: Checkpoint = Checkpoint.best
+
+
+@dataclass
+class Config:
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    algo: AlgoConfig = MISSING
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    seed: int = 1
+    ways: int = 5
+    shots: int = 1
+    queries: int = 1  # per class, in training
+    meta_batch: int = 32
+    iterations: int = 400
+    log_every: int = 10
+    chunk: int | None = None  # tasks that adapt at once; none: chosen by rule
+    device: str = "auto"
+    cache_dir: str = MISSING
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, under the names that conf/ refers to."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+
+
+POSITIVE = (
+    "ways shots queries meta_batch log_every chunk "
+    "eval.tasks eval.valid_tasks eval.every eval.queries "
+    "algo.inner_lr algo.inner_steps algo.inner_batch algo.train_shots algo.eval_inner_batch "
+    "algo.meta_lr algo.meta_clip model.channels model.hidden "
+    "data.image_size data.samples data.classes.train data.classes.valid data.classes.test"
+).split()
+NOT_NEGATIVE = "seed eval.seed iterations algo.eval_steps data.split_seed".split()
+
+
+def check(config: Config) -> None:
+    """Refuse what no run can do, before anything is built.
+
+    Raises:
+        UserError: names the key, its value and what it may be.
+    """
+    for keys, wanted, fits in (
+        (POSITIVE, "above 0", lambda value: value > 0),
+        (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+    ):
+        for key in keys:
+            values = lookup(config, key)
+            for value in values if isinstance(values, list) else [values]:
+                # Written so that nan fails too.
+                if value is not None and not (fits(value) and value < float("inf")):
+                    raise UserError(f"{key}={value}: expected a finite number {wanted}")
+    _check_model(config)
+    if config.data.regression:
+        if config.ways != 1:
+            raise UserError(
+                f"ways={config.ways}: data={config.data.name} is regression, expected ways=1"
+            )
+    else:
+        _check_classes(config)
+    _check_device(config.device)
+
+
+def _check_model(config: Config) -> None:
+    model, data = config.model, config.data
+    if model.images_only and data.image_size is None:
+        raise UserError(
+            f"model={model.name}: takes images, and data={data.name} has none; choose model=mlp"
+        )
+    smallest = 16 if model.downsample is Downsample.pool else 2
+    if model.images_only and data.image_size is not None and data.image_size < smallest:
+        raise UserError(
+            f"data.image_size={data.image_size}: model={model.name} needs {smallest} or more"
+        )
+
+
+def _check_classes(config: Config) -> None:
+    if config.ways < 2:
+        raise UserError(f"ways={config.ways}: expected 2 or more for classification")
+    data, algo = config.data, config.algo
+    if data.classes is not None:
+        for split, rotated in (
+            ("train", data.rotations is not Rotations.none),
+            ("valid", data.rotations is Rotations.all),
+            ("test", data.rotations is Rotations.all),
+        ):
+            classes = getattr(data.classes, split) * (4 if rotated else 1)
+            if config.ways > classes:
+                raise UserError(
+                    f"ways={config.ways}: data={data.name} has {classes} classes in its "
+                    f"{split} split, expected at most that many"
+                )
+    if data.samples is not None:
+        for shots_key, shots, queries_key, queries in (
+            ("shots", config.shots, "eval.queries", config.eval.queries),
+            ("shots", config.shots, "queries", config.queries)
+            if algo.train_shots is None
+            else ("algo.train_shots", algo.train_shots, "queries", config.queries),
+        ):
+            if shots + queries > data.samples:
+                raise UserError(
+                    f"{shots_key}={shots} and {queries_key}={queries}: data={data.name} has "
+                    f"{data.samples} images of a class, expected their sum to be at most that"
+                )
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise UserError(f"device={device}: expected auto, cpu, cuda or cuda:N")
+
+
+def lookup(config: Any, key: str) -> Any:
+    """The value at a dotted key; None where a part of the path is None."""
+    for part in key.split("."):
+        config = None if config is None else getattr(config, part)
+    return config
+
+
+def leaves(schema: Any = Config, prefix: str = "") -> list[str]:
+    """Every dotted key of the schema, for "did you mean"."""
+    import typing
+
+    keys = []
+    for name, hint in typing.get_type_hints(schema).items():
+        options = [hint, *typing.get_args(hint)]
+        inner = next((option for option in options if is_dataclass(option)), None)
+        keys += leaves(inner, f"{prefix}{name}.") if inner else [prefix + name]
+    return keys

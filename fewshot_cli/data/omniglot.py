@@ -1,0 +1,201 @@
+"""Omniglot (Lake et al. 2015): 1,623 handwritten characters of 50 alphabets, 20 drawings each."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot_cli.config import DataConfig, Rotations, Split, UserError
+from fewshot_cli.data.cache import Arrays, cached
+from fewshot_cli.data.episodes import ImageTasks, with_rotations
+from fewshot_cli.progress import Progress, say
+
+PARTS = ("images_background", "images_evaluation")
+DRAWINGS = 20
+VERSION = 1  # of the decoding below
+
+
+def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
+    """Read the official archives, or the folders that they unpack to, once; then from the cache.
+
+    Args:
+        config: `root` holds the archives or folders; without it they are downloaded.
+
+    Raises:
+        UserError: something in `data.root` is missing, unreadable or not Omniglot, or there is no
+            network to download it.
+    """
+    assert config.image_size is not None and config.classes is not None
+    size = config.image_size
+    root = Path(config.root).expanduser() if config.root else _download(cache_dir)
+    try:
+        contents = [_open(root, part) for part in PARTS]
+        key = {"version": VERSION, "image_size": size, "parts": [part.key() for part in contents]}
+        arrays = cached(cache_dir, "omniglot", key, lambda: _decode_all(contents, size))
+    except PermissionError as error:
+        raise UserError(f"data.root={root}: no permission to read {error.filename}") from error
+    images, names = torch.from_numpy(arrays["images"])[:, :, None], arrays["names"].tolist()
+    chosen = _split(names, config)
+    tables = {split: images[index] for split, index in chosen.items()}
+    for split in tables:
+        if config.rotations is Rotations.all or config.rotations.value == split:
+            tables[split] = with_rotations(tables[split])
+    return ImageTasks(tables, device)
+
+
+def _split(names: list[str], config: DataConfig) -> dict[str, Tensor]:
+    """Indices of the characters of each split, drawn with `split_seed`."""
+    assert config.classes is not None
+    sizes = config.classes
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(config.split_seed))
+    if config.split is Split.alphabets:
+        background = torch.tensor([name.startswith(PARTS[0]) for name in names])
+        # Training and validation characters come first; the test characters are all the others.
+        order = torch.cat([order[background[order]], order[~background[order]]])
+        available = {"train": int(background.sum()), "test": int((~background).sum())}
+        fits = sizes.train + sizes.valid == available["train"] and sizes.test == available["test"]
+    else:
+        fits = sizes.train + sizes.valid + sizes.test <= len(names)
+    if not fits:
+        raise UserError(
+            f"data.classes={sizes.train}+{sizes.valid}+{sizes.test}: do not fit the {len(names)} "
+            f"characters with data.split={config.split.value}"
+        )
+    train, valid, test = order[: sizes.train + sizes.valid + sizes.test].split(
+        [sizes.train, sizes.valid, sizes.test]
+    )
+    return {"train": train, "valid": valid, "test": test}
+
+
+class _Archive:
+    """An official zip: its pictures by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def key(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def pictures(self) -> Iterator[tuple[str, bytes]]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in sorted(archive.namelist()):
+                    if name.endswith(".png"):
+                        yield name, archive.read(name)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(f"{self.path}: expected a whole zip archive ({error})") from error
+
+
+class _Folder:
+    """An unpacked zip: its pictures by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def key(self) -> str:
+        stats = [(self._name(path), path.stat()) for path in self._files()]
+        listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+    def pictures(self) -> Iterator[tuple[str, bytes]]:
+        for path in self._files():
+            yield self._name(path), path.read_bytes()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.rglob("*.png"))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path.parent).as_posix()
+
+
+def _open(root: Path, part: str) -> _Archive | _Folder:
+    # os.stat, since Path.exists hides a lack of permission.
+    for path in (root / part, root / f"{part}.zip"):
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            break
+        if path.is_dir():
+            os.listdir(path)
+            return _Folder(path)
+        with path.open("rb"):
+            return _Archive(path)
+    raise UserError(
+        f"data.root={root}: expected {part}.zip or the folder {part} there; "
+        "leave data.root out to download them"
+    )
+
+
+def _decode_all(parts: list[_Archive | _Folder], size: int) -> Arrays:
+    """Every drawing `size` pixels a side, ink 255 on 0, grouped by character."""
+    characters: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = {}
+    with Progress("Decoding Omniglot (once)", 32_460, "images") as progress:
+        for part in parts:
+            for name, content in part.pictures():
+                character = name.rpartition("/")[0]
+                drawing = _decode(f"{part.path}: {name}", content, size)
+                characters.setdefault(character, []).append(drawing)
+                progress.advance()
+            if not any(name.startswith(part.path.stem) for name in characters):
+                raise UserError(f"{part.path}: expected {part.path.stem}/ALPHABET/CHARACTER/*.png")
+    for character, drawings in characters.items():
+        if len(drawings) != DRAWINGS:
+            raise UserError(
+                f"{character}: has {len(drawings)} drawings, expected {DRAWINGS} as in Omniglot"
+            )
+    return {
+        "images": np.stack([np.stack(drawings) for drawings in characters.values()]),
+        "names": np.array(list(characters)),
+    }
+
+
+def _decode(
+    where: str, content: bytes, size: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    from PIL import Image
+
+    try:
+        picture = Image.open(io.BytesIO(content)).convert("L")
+    # Pillow's decoders let errors of many kinds out of a damaged file.
+    except Exception as error:
+        raise UserError(f"{where}: expected a PNG image ({error})") from error
+    return 255 - np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _download(cache_dir: str) -> Path:
+    """The archives from their official place, checked by digest, in the cache."""
+    folder = Path(cache_dir).expanduser() / "omniglot"
+    for part in PARTS:
+        path = folder / f"{part}.zip"
+        if path.exists():
+            continue
+        from torchvision.datasets import Omniglot
+        from torchvision.datasets.utils import check_md5, download_url
+
+        url = f"{Omniglot.download_url_prefix}/{part}.zip"
+        say(f"Downloading {url}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as aside:
+                download_url(url, aside, path.name)
+                if not check_md5(f"{aside}/{path.name}", Omniglot.zips_md5[part]):
+                    raise UserError(f"{url}: not the file that was expected (its digest differs)")
+                shutil.move(f"{aside}/{path.name}", path)
+        except OSError as error:
+            raise UserError(
+                f"data.root: cannot download {url} ({error}); put {PARTS[0]}.zip and "
+                f"{PARTS[1]}.zip into a folder by hand and name it with data.root=FOLDER"
+            ) from error
+    return folder

@@ -1,0 +1,64 @@
+"""Bars where a person watches, a line now and then where nobody does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def say(text: str = "") -> None:
+    """Print a line on stderr without breaking a bar that is on the screen."""
+    tqdm.write(text, file=sys.stderr)
+
+
+class Progress:
+    """A bar on a terminal; else a line at the start, every 15 s and at the end.
+
+    Both carry the rate and the latest figures.
+    """
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done, self.figures = 0, ""
+        self.start = self.last_line = time.monotonic()
+        self.bar = (
+            tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def advance(self, count: int = 1, figures: Mapping[str, str] | None = None) -> None:
+        self.done += count
+        if figures is not None:
+            self.figures = ", ".join(f"{name} {value}" for name, value in figures.items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.figures, refresh=False)
+            self.bar.update(count)
+        elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+            self._line()
+
+    def _line(self) -> None:
+        self.last_line = time.monotonic()
+        rate = self.done / max(self.last_line - self.start, 1e-9)
+        figures = f", {self.figures}" if self.figures else ""
+        say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{figures}")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif error is None and self.total:
+            self._line()
