@@ -17,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fewshot_cli import groups
+from fewshot_cli import groups, kinds
 from fewshot_cli.config import Config, UserError, check, leaves, register
 from fewshot_cli.kinds import nearest
 
@@ -47,6 +47,11 @@ def sweep_configs(
     with explained(config_dir), initialize_config_module(CONF, version_base=VERSION):
         parsed = _parse(overrides)
         for override in parsed:
+            if override.is_delete():
+                raise UserError(f"{override.input_line}: a setting can be changed, not removed")
+            known = override.key_or_group in (*leaves(), *groups.SHOWN)
+            if not known and (override.is_add() or override.is_force_add()):
+                raise UserError(_no_such_key(override.key_or_group))
             if override.is_sweep_override() and not multirun:
                 raise UserError(f"{override.input_line}: several values need -m (--multirun)")
         ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
@@ -55,7 +60,7 @@ def sweep_configs(
         configs = [to_config(compose("config", overrides=[*job, *extra])) for job in jobs]
     _refuse_unread(ours, configs, config_dir)
     for config in configs:
-        check(config)
+        _check(config)
     return configs
 
 
@@ -73,8 +78,8 @@ def changed_config(saved: Path, overrides: list[str]) -> Config:
             for override in _parse(overrides)
         ]
         composed = compose(saved.name, overrides=[*map(str, added), f"hydra.searchpath=[pkg://{CONF}]"])
-        config = to_config(OmegaConf.merge(OmegaConf.structured(Config), composed))
-    check(config)
+        config = to_config(composed)
+    _check(config)
     return config
 
 
@@ -92,9 +97,20 @@ def to_config(composed: object) -> Config:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
-    config = OmegaConf.to_object(composed)
+    # The schema once more, since Hydra's + lets keys in that it does not have.
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     assert isinstance(config, Config)
     return config
+
+
+def _check(config: Config) -> None:
+    check(config)
+    for room, kind in (
+        ("data", config.data.kind),
+        ("models", config.model.kind),
+        ("algorithms", config.algo.kind),
+    ):
+        kinds.check(room, kind)
 
 
 def _parse(overrides: list[str]) -> list[Override]:
@@ -154,17 +170,27 @@ def _no_such_choice(error: MissingConfigException, config_dir: Path | None) -> s
 
 
 def _wrong_override(error: Exception) -> str:
-    text = f"{error}\n{error.__cause__ or ''}"
+    text = "\n".join(map(str, _causes(error)))
     named = re.search(r"Could not (?:override|append to config|delete from config) '([^'=]+)", text)
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full else named[1] if named else ""
-    value = re.search(r"(Value '.*|Invalid value .*|.*is not supported.*|Error merging.*)", text)
+    value = re.search(r"^((?:Value|Invalid|field) .*)$", text, re.MULTILINE)
     if key and value:
         return f"{key}: {value[1]}"
-    if named and not value:
-        return f"{named[1]}: no such key; expected {nearest(named[1], leaves() + list(groups.SHOWN))}"
-    return _one_line(error)
+    if named and "Error merging" not in text:
+        return _no_such_key(named[1])
+    return _one_line(text)
 
 
-def _one_line(error: Exception) -> str:
+def _no_such_key(key: str) -> str:
+    return f"{key}: no such key; expected {nearest(key, [*leaves(), *groups.SHOWN])}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())

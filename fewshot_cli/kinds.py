@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+from collections.abc import Iterable
 from difflib import get_close_matches
-from types import ModuleType
+from pathlib import Path
+from typing import Any
 
 from fewshot_cli.config import UserError
 
-
-def nearest(wrong: str, choices: list[str]) -> str:
-    """The choices to show for a wrong word: the closest ones, or all where none is close."""
-    return " or ".join(get_close_matches(wrong, choices, n=3)) or ", ".join(sorted(choices))
+MANY = 12
 
 
-def module(room: str, kind: str) -> ModuleType:
-    """The file `kind` of one of our own packages; a config cannot reach any other code.
+def nearest(wrong: str, choices: Iterable[str]) -> str:
+    """What to offer for a wrong word: the closest choices, or all where none is close."""
+    known = sorted(set(choices))
+    close = get_close_matches(wrong, known, n=3)
+    if close:
+        return " or ".join(close)
+    return ", ".join(known) if len(known) <= MANY else "what `fewshot train --cfg job` shows"
+
+
+def check(room: str, kind: str) -> None:
+    """Refuse a kind that is no file of one of our own packages: a config reaches no other code.
 
     Raises:
-        UserError: there is no such file.
+        UserError: names the kinds that there are.
     """
-    name = f"fewshot_cli.{room}.{kind}"
-    if not kind.isidentifier() or importlib.util.find_spec(name) is None:
-        raise UserError(f"kind={kind}: expected the name of a file in fewshot_cli/{room}")
-    return importlib.import_module(name)
+    files = {path.stem for path in (Path(__file__).parent / room).glob("[a-z]*.py")}
+    if kind not in files:
+        raise UserError(f"kind={kind}: expected a file of fewshot_cli/{room}: {nearest(kind, files)}")
+
+
+def call(room: str, kind: str, function: str, *arguments: object) -> Any:
+    """What `function` of the file that `kind` names makes of the arguments.
+
+    Raises:
+        UserError: there is no such file, or it is not one of the things that a config can choose.
+    """
+    check(room, kind)
+    module = importlib.import_module(f"fewshot_cli.{room}.{kind}")
+    if not hasattr(module, function):
+        raise UserError(f"kind={kind}: fewshot_cli/{room}/{kind}.py has no `{function}`")
+    return getattr(module, function)(*arguments)

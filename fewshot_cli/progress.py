@@ -28,7 +28,8 @@ class Progress:
         self.done, self.figures = 0, ""
         self.start = self.last_line = time.monotonic()
         self.bar = (
-            tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+            # leave=None: a bar inside another one goes away when it is done.
+            tqdm(total=total, desc=label, unit=f" {unit}", leave=None, dynamic_ncols=True)
             if sys.stderr.isatty()
             else None
         )

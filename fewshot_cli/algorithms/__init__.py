@@ -5,7 +5,6 @@ An algorithm knows tasks, weights and gradients; nothing of files, bars or devic
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,6 +60,7 @@ def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Al
         iterations: meta-updates of the whole run; the meta learning rate's schedule ends there.
         chunk: how many tasks of a batch adapt at once (see `stacking.py`).
     """
-    return typing.cast(
-        Algorithm, kinds.module("algorithms", config.kind).build(net, config, iterations, chunk)
+    algorithm: Algorithm = kinds.call(
+        "algorithms", config.kind, "build", net, config, iterations, chunk
     )
+    return algorithm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 
 import torch
 
@@ -17,6 +16,5 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
     Raises:
         UserError: the data cannot be read; names the key or file.
     """
-    return typing.cast(
-        TaskSource, kinds.module("data", config.kind).load(config, cache_dir, device)
-    )
+    source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)
+    return source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 
 from torch import nn
 
@@ -17,6 +16,5 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn
         input_shape: of one example, without a batch dimension.
         outputs: the number of ways, or 1 for regression.
     """
-    return typing.cast(
-        nn.Module, kinds.module("models", config.kind).build(config, input_shape, outputs)
-    )
+    net: nn.Module = kinds.call("models", config.kind, "build", config, input_shape, outputs)
+    return net

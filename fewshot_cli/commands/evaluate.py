@@ -1,0 +1,38 @@
+"""`fewshot evaluate`: meta-test a run's checkpoint again, with other settings."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from fewshot_cli import compose
+from fewshot_cli.config import UserError
+from fewshot_cli.reports import result
+from fewshot_cli.runs.directory import RunDirectory, new_name
+
+
+def evaluate(run: Path, overrides: list[str]) -> None:
+    """Leave RUN/evaluations/NAME/ with the files of a run that a test writes.
+
+    Raises:
+        UserError: the run, its checkpoint or an override is wrong; nothing was written.
+    """
+    trained = RunDirectory(run)
+    if not trained.config.is_file():
+        raise UserError(f"{run}: expected a run directory, which has a {trained.config.name}")
+    config = compose.changed_config(trained.config, overrides)
+
+    from fewshot_cli.training import checkpoints
+    from fewshot_cli.training.run import meta_test, summary
+    from fewshot_cli.training.setup import prepare
+
+    start = time.monotonic()
+    setup = prepare(config)
+    checkpoint = trained.checkpoints / f"{config.eval.checkpoint.value}.pt"
+    iteration = checkpoints.load(checkpoint, setup.algorithm, setup.device)
+    directory = RunDirectory(run / "evaluations" / new_name())
+    directory.begin(config)
+    tested = meta_test(setup, directory, iteration, start)
+    directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
+    directory.mark("completed")
+    result.show(directory)

@@ -1,0 +1,48 @@
+"""The table at the end of a run, from what the run left on the disk."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from fewshot_cli.runs.directory import RunDirectory, shown
+
+
+def show(directory: RunDirectory) -> None:
+    """Print a run's meta-test by adaptation step, where its files are and what to type next."""
+    summary = directory.read(directory.summary)
+    test = summary["test"]
+    regression = test["steps"][0]["accuracy"] is None
+    task = f"{summary['ways']}-way {summary['shots']}-shot" if not regression else (
+        f"{summary['shots']} points"
+    )
+    table = Table(
+        title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
+        caption=f"{test['checkpoint']} checkpoint (iteration {test['iteration']}), "
+        f"{test['tasks']} tasks, ± 95 % interval",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("adaptation steps", justify="right")
+    if not regression:
+        table.add_column("accuracy", justify="right")
+    table.add_column("mean squared error" if regression else "loss", justify="right")
+    for row in _some(test["steps"]):
+        cells = [str(row["adaptation_steps"])]
+        if not regression:
+            cells.append(f"{row['accuracy']:.2%} ± {row['accuracy_ci95']:.2%}")
+        cells.append(f"{row['loss']:.4f} ± {row['loss_ci95']:.4f}")
+        table.add_row(*cells)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(f"Files: {shown(directory.path)}", highlight=False, markup=False)
+    console.print(
+        f"Next:  fewshot evaluate {shown(directory.path)} eval.tasks=2000", highlight=False, markup=False
+    )
+
+
+def _some(rows: list[dict[str, float]], most: int = 8) -> list[dict[str, float]]:
+    """All rows, or where they are many the first, the last and some between."""
+    if len(rows) <= most:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]

@@ -1,0 +1,203 @@
+"""One run, from a config to a finished run directory."""
+
+from __future__ import annotations
+
+import math
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewshot_cli.algorithms import MetaLearner
+from fewshot_cli.algorithms.scores import Scores
+from fewshot_cli.config import Checkpoint, Config
+from fewshot_cli.progress import Progress
+from fewshot_cli.runs.directory import Metrics, RunDirectory
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.evaluation import evaluate, figures, metrics
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import Setup, prepare
+
+
+class Diverged(Exception):
+    """The training loss is no finite number any more."""
+
+
+def run(config: Config, directory: RunDirectory) -> None:
+    """Meta-train with meta-validation, meta-test, and leave the run directory complete.
+
+    Raises:
+        UserError: the device or the data is not what the config says; nothing was written.
+        Diverged: names the iteration.
+    """
+    start = time.monotonic()
+    setup = prepare(config)
+    directory.begin(config)
+    _meta_train(setup, directory, start)
+    which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
+    iteration = checkpoints.load(which, setup.algorithm, setup.device)
+    tested = meta_test(setup, directory, iteration, start)
+    directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
+    directory.mark("completed")
+
+
+def dry_run(config: Config) -> str:
+    """Build everything and try one meta-update and one adaptation; what was built, in a line."""
+    setup = prepare(config)
+    algorithm, net = setup.algorithm, setup.algorithm.net
+    tasks = setup.train_tasks(generator(config.seed, "train tasks"))
+    inner = generator(config.seed, "inner batches")
+    if isinstance(algorithm, MetaLearner):
+        algorithm.meta_update(tasks, inner)
+    for _ in algorithm.adapt(next(tasks.split(1)), 1, inner):
+        pass
+    weights = sum(weight.numel() for weight in net.parameters())
+    return (
+        f"{config.algo.name} on {config.data.name} with {config.model.name} "
+        f"({weights:,} weights) on {setup.device}: one meta-update of {len(tasks)} tasks works"
+    )
+
+
+def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
+    """The outer loop. Keeps the last checkpoint and the best by meta-validation."""
+    config, algorithm = setup.config, setup.algorithm
+    iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
+    draws = generator(config.seed, "train tasks")
+    inner = generator(config.seed, "inner batches")
+    best, latest = -math.inf, {}
+    since, since_time = list[Scores](), time.monotonic()
+    with Progress("Meta-training", iterations, "iterations") as progress:
+        for iteration in range(1, iterations + 1):
+            assert isinstance(algorithm, MetaLearner)
+            scores = algorithm.meta_update(setup.train_tasks(draws), inner)
+            _check_finite(scores, iteration)
+            since.append(scores)
+            last = iteration == iterations
+            if iteration % config.log_every == 0 or last:
+                row, seconds = Scores.concatenate(since), time.monotonic() - since_time
+                steps = config.algo.inner_steps
+                directory.add([metrics(row, iteration, "train", steps, start, seconds)])
+                latest |= figures(row)
+                since, since_time = [], time.monotonic()
+            if iteration % config.eval.every == 0 or last:
+                valid = _meta_validate(setup, directory, iteration, start)
+                goodness = -valid.loss if valid.accuracy is None else valid.accuracy
+                checkpoints.save(directory.checkpoints / "last.pt", algorithm, iteration)
+                if goodness > best:
+                    best = goodness
+                    checkpoints.save(directory.checkpoints / "best.pt", algorithm, iteration)
+                shown = valid.loss if valid.accuracy is None else valid.accuracy
+                latest["valid"] = f"{shown:.3f}" if valid.accuracy is None else f"{shown:.1%}"
+                since_time = time.monotonic()
+            progress.advance(1, latest)
+    if not iterations:
+        for name in Checkpoint:
+            checkpoints.save(directory.checkpoints / f"{name.value}.pt", algorithm, 0)
+
+
+def _check_finite(scores: Scores, iteration: int) -> None:
+    finite = torch.isfinite(scores.loss)
+    if not finite.all():
+        task = int((~finite).nonzero()[0])
+        raise Diverged(
+            f"the loss of task {task} in iteration {iteration} is {float(scores.loss[task])}; "
+            "try a lower algo.inner_lr or algo.meta_lr, or algo.meta_clip=10"
+        )
+
+
+def _meta_validate(
+    setup: Setup, directory: RunDirectory, iteration: int, start: float
+) -> Metrics:
+    began = time.monotonic()
+    scores = evaluate(setup, "valid", setup.config.eval.valid_tasks, "Meta-validation")[-1]
+    seconds, steps = time.monotonic() - began, setup.config.algo.eval_steps
+    row = metrics(scores, iteration, "valid", steps, start, seconds)
+    directory.add([row])
+    return row
+
+
+def meta_test(
+    setup: Setup, directory: RunDirectory, iteration: int, start: float
+) -> list[Metrics]:
+    """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
+
+    Writes the rows to metrics.csv, and each task's figures to test_tasks.csv.
+    """
+    began = time.monotonic()
+    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test")
+    seconds = time.monotonic() - began
+    rows = [
+        metrics(scores, iteration, "test", step, start, seconds)
+        for step, scores in enumerate(by_step)
+    ]
+    directory.add(rows)
+    directory.write_test_tasks(
+        (task, step, float(loss), None if accuracy is None else float(accuracy))
+        for step, scores in enumerate(by_step)
+        for task, (loss, accuracy) in enumerate(_by_task(scores))
+    )
+    return rows
+
+
+def _by_task(scores: Scores) -> list[tuple[float, float | None]]:
+    losses = scores.loss.tolist()
+    accuracies = [None] * len(losses) if scores.accuracy is None else scores.accuracy.tolist()
+    return list(zip(losses, accuracies, strict=True))
+
+
+def summary(
+    config: Config, tested: list[Metrics], iteration: int, seconds: float
+) -> dict[str, Any]:
+    """What identifies the run, how it was tested, and its final figures by adaptation step."""
+    return {
+        "algo": config.algo.name,
+        "data": config.data.name,
+        "model": config.model.name,
+        "ways": config.ways,
+        "shots": config.shots,
+        "seed": config.seed,
+        "test": {
+            "checkpoint": config.eval.checkpoint.value,
+            "iteration": iteration,
+            "tasks": config.eval.tasks,
+            "queries": config.eval.queries,
+            "transductive": True,
+            "steps": [
+                {
+                    "adaptation_steps": row.adaptation_steps,
+                    "loss": row.loss,
+                    "loss_ci95": row.loss_ci95,
+                    "accuracy": row.accuracy,
+                    "accuracy_ci95": row.accuracy_ci95,
+                }
+                for row in tested
+            ],
+        },
+        "seconds": round(seconds, 3),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("fewshot", "torch", "learn2learn", "hydra-core")},
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, "-dirty" where files differ from it.
+
+    None where this code is not under git, as in an installed wheel.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,71 @@
+"""From a config to the parts of a run: device, task source, network and algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fewshot_cli import algorithms, data
+from fewshot_cli.algorithms.stacking import chunk_size
+from fewshot_cli.config import Config, UserError
+from fewshot_cli.data.batch import TaskBatch, TaskSource
+from fewshot_cli.training.seeding import initialised, make_deterministic
+
+
+@dataclass
+class Setup:
+    config: Config
+    source: TaskSource
+    algorithm: algorithms.Algorithm
+    eval_chunk: int  # tasks that adapt at once in meta-validation and meta-test
+    device: torch.device
+
+    def train_tasks(self, generator: torch.Generator) -> TaskBatch:
+        """The next meta-batch."""
+        config = self.config
+        shots = config.algo.train_shots or config.shots
+        return self.source.sample(
+            "train", config.meta_batch, config.ways, shots, config.queries, generator
+        )
+
+
+def prepare(config: Config) -> Setup:
+    """Build everything that a run needs.
+
+    Raises:
+        UserError: the device is not there, or the data cannot be read.
+    """
+    make_deterministic()
+    device = _device(config.device)
+    source = data.load(config.data, config.cache_dir, device)
+    outputs = 1 if config.data.regression else config.ways
+    net = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
+
+    def chunk(shots: int, queries: int) -> int:
+        if config.chunk is not None:
+            return config.chunk
+        images = config.ways * max(shots, queries)
+        return chunk_size(net, images, on_cpu=device.type == "cpu")
+
+    train_chunk = chunk(config.algo.inner_batch or config.shots, config.queries)
+    return Setup(
+        config,
+        source,
+        algorithms.build(net, config.algo, config.iterations, train_chunk),
+        chunk(config.shots, config.eval.queries),
+        device,
+    )
+
+
+def _device(name: str) -> torch.device:
+    cuda = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(
+            f"device={name}: this machine has {torch.cuda.device_count() if cuda else 0} "
+            "CUDA devices; expected cpu, auto or one that is there"
+        )
+    return device
