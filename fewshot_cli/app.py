@@ -1,4 +1,4 @@
-"""The command line: verbs, flags and help. What a verb does is in `commands/`, imported when asked."""
+"""The command line: verbs, flags and help. The work is in `commands/`, imported when asked."""
 
 from __future__ import annotations
 

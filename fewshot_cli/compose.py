@@ -77,7 +77,9 @@ def changed_config(saved: Path, overrides: list[str]) -> Config:
             f"+{override.input_line}" if override.key_or_group in shipped else override.input_line
             for override in _parse(overrides)
         ]
-        composed = compose(saved.name, overrides=[*map(str, added), f"hydra.searchpath=[pkg://{CONF}]"])
+        composed = compose(
+            saved.name, overrides=[*map(str, added), f"hydra.searchpath=[pkg://{CONF}]"]
+        )
         config = to_config(composed)
     _check(config)
     return config

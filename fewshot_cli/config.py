@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+import operator
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -121,29 +122,31 @@ class AlgoConfig:
 
 @dataclass
 class EvalConfig:
-    tasks: int = 600
-    valid_tasks: int = 100
-    every: int = 50  # iterations between two meta-validations
-    queries: int = 15  # per class
-    seed: int = 0  # draws the validation and test tasks, the same for every run
-    checkpoint: Checkpoint = Checkpoint.best
+    tasks: int = MISSING
+    valid_tasks: int = MISSING
+    every: int = MISSING  # iterations between two meta-validations
+    queries: int = MISSING  # per class
+    seed: int = MISSING  # draws the validation and test tasks, the same for every run
+    checkpoint: Checkpoint = MISSING
 
 
 @dataclass
 class Config:
+    """A whole run; conf/config.yaml holds the defaults."""
+
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     algo: AlgoConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
-    seed: int = 1
-    ways: int = 5
-    shots: int = 1
-    queries: int = 1  # per class, in training
-    meta_batch: int = 32
-    iterations: int = 400
-    log_every: int = 10
-    chunk: int | None = None  # tasks that adapt at once; none: chosen by rule
-    device: str = "auto"
+    seed: int = MISSING
+    ways: int = MISSING
+    shots: int = MISSING
+    queries: int = MISSING  # per class, in training
+    meta_batch: int = MISSING  # tasks a meta-update
+    iterations: int = MISSING  # meta-updates
+    log_every: int = MISSING  # iterations a row of metrics.csv
+    chunk: int | None = MISSING  # tasks that adapt at once; none: chosen by rule
+    device: str = MISSING
     cache_dir: str = MISSING
 
 
@@ -153,14 +156,15 @@ def register() -> None:
     store.store(name="schema", node=Config)
 
 
-POSITIVE = (
-    "ways shots queries meta_batch log_every chunk "
-    "eval.tasks eval.valid_tasks eval.every eval.queries "
-    "algo.inner_lr algo.inner_steps algo.inner_batch algo.train_shots algo.eval_inner_batch "
-    "algo.meta_lr algo.meta_clip model.channels model.hidden "
-    "data.image_size data.samples data.classes.train data.classes.valid data.classes.test"
-).split()
-NOT_NEGATIVE = "seed eval.seed iterations algo.eval_steps data.split_seed".split()
+POSITIVE = [
+    *("ways", "shots", "queries", "meta_batch", "log_every", "chunk"),
+    *("eval.tasks", "eval.valid_tasks", "eval.every", "eval.queries"),
+    *("algo.inner_lr", "algo.inner_steps", "algo.inner_batch", "algo.eval_inner_batch"),
+    *("algo.train_shots", "algo.meta_lr", "algo.meta_clip", "model.channels", "model.hidden"),
+    *("data.image_size", "data.samples"),
+    *("data.classes.train", "data.classes.valid", "data.classes.test"),
+]
+NOT_NEGATIVE = ["seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"]
 
 
 def check(config: Config) -> None:
@@ -170,14 +174,14 @@ def check(config: Config) -> None:
         UserError: names the key, its value and what it may be.
     """
     for keys, wanted, fits in (
-        (POSITIVE, "above 0", lambda value: value > 0),
-        (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+        (POSITIVE, "above 0", operator.gt),
+        (NOT_NEGATIVE, "0 or more", operator.ge),
     ):
         for key in keys:
             values = lookup(config, key)
             for value in values if isinstance(values, list) else [values]:
                 # Written so that nan fails too.
-                if value is not None and not (fits(value) and value < float("inf")):
+                if value is not None and not (fits(value, 0) and value < float("inf")):
                     raise UserError(f"{key}={value}: expected a finite number {wanted}")
     _check_model(config)
     if config.data.regression:
@@ -248,11 +252,9 @@ def lookup(config: Any, key: str) -> Any:
 
 def leaves(schema: Any = Config, prefix: str = "") -> list[str]:
     """Every dotted key of the schema, for "did you mean"."""
-    import typing
-
-    keys = []
-    for name, hint in typing.get_type_hints(schema).items():
-        options = [hint, *typing.get_args(hint)]
+    keys: list[str] = []
+    for name, hint in get_type_hints(schema).items():
+        options = [hint, *get_args(hint)]
         inner = next((option for option in options if is_dataclass(option)), None)
         keys += leaves(inner, f"{prefix}{name}.") if inner else [prefix + name]
     return keys

@@ -1,4 +1,4 @@
-"""From a YAML's `kind` to the file that it names: `kind: maml` in conf/algo is algorithms/maml.py."""
+"""From a YAML's `kind` to its file: `kind: maml` in conf/algo is algorithms/maml.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def check(room: str, kind: str) -> None:
     """
     files = {path.stem for path in (Path(__file__).parent / room).glob("[a-z]*.py")}
     if kind not in files:
-        raise UserError(f"kind={kind}: expected a file of fewshot_cli/{room}: {nearest(kind, files)}")
+        offered = nearest(kind, files)
+        raise UserError(f"kind={kind}: expected a file of fewshot_cli/{room}, {offered}")
 
 
 def call(room: str, kind: str, function: str, *arguments: object) -> Any:

@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done, self.figures = 0, ""
+        self.done, self.said, self.figures = 0, -1, ""
         self.start = self.last_line = time.monotonic()
         self.bar = (
             # leave=None: a bar inside another one goes away when it is done.
@@ -45,7 +45,7 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
-        self.last_line = time.monotonic()
+        self.last_line, self.said = time.monotonic(), self.done
         rate = self.done / max(self.last_line - self.start, 1e-9)
         figures = f", {self.figures}" if self.figures else ""
         say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{figures}")
@@ -61,5 +61,5 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-        elif error is None and self.total:
+        elif error is None and self.total and self.said != self.done:
             self._line()

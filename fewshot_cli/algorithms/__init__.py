@@ -28,9 +28,7 @@ class Algorithm(Protocol):
 
     net: nn.Module  # holds the initialisation theta
 
-    def adapt(
-        self, tasks: TaskBatch, steps: int, generator: torch.Generator
-    ) -> Iterator[Learner]:
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         """Copies of theta adapted to the support sets: before, and after each of `steps` steps.
 
         The same learner comes back each time, changed; theta stays as it is.

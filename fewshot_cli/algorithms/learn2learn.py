@@ -6,12 +6,19 @@ import contextlib
 import io
 import warnings
 
+from torch import nn
+
 with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import learn2learn
+    from learn2learn import clone_module, detach_module
+    from learn2learn.algorithms import MAML
 
-MAML = learn2learn.algorithms.MAML
-clone_module = learn2learn.clone_module
-detach_module = learn2learn.detach_module
+__all__ = ["MAML", "clone_module", "detach_module", "wrap"]
 
-__all__ = ["MAML", "clone_module", "detach_module"]
+
+def wrap(module: nn.Module, lr: float, first_order: bool) -> MAML:
+    """learn2learn's MAML, with errors of the inner step let through.
+
+    Without `allow_nograd`, its `adapt` swallows them and fails on the gradients that it lacks.
+    """
+    return MAML(module, lr, first_order=first_order, allow_unused=False, allow_nograd=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fewshot_cli.algorithms.learn2learn import MAML as Wrapper
+from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
 from fewshot_cli.algorithms.scores import Scores, losses, score
 from fewshot_cli.algorithms.stacking import PerTask
@@ -26,7 +26,7 @@ from fewshot_cli.data.batch import TaskBatch
 class MAML:
     def __init__(self, net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> None:
         self.net, self.steps, self.chunk = net, config.inner_steps, chunk
-        self.maml = Wrapper(PerTask(net), lr=config.inner_lr, first_order=config.first_order)
+        self.maml = l2l.wrap(PerTask(net), config.inner_lr, first_order=config.first_order)
         self.meta_optimizer = MetaOptimizer(net.parameters(), config, iterations)
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
@@ -40,7 +40,7 @@ class MAML:
         self.meta_optimizer.step()
         return Scores.concatenate(scores)
 
-    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Wrapper]:
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
         # Nobody differentiates through this inner loop: its steps need no graph.
         return inner_loop(self.maml.clone(first_order=True), tasks, steps)
 
@@ -51,7 +51,7 @@ class MAML:
         self.meta_optimizer.load_state_dict(state)
 
 
-def inner_loop(phi: Wrapper, tasks: TaskBatch, steps: int) -> Iterator[Wrapper]:
+def inner_loop(phi: l2l.MAML, tasks: TaskBatch, steps: int) -> Iterator[l2l.MAML]:
     """A fresh clone of theta, before and after each SGD step on the support sets."""
     phi.module.stack(len(tasks))
     yield phi

@@ -43,9 +43,9 @@ class Reptile:
         for theta in self.weights:
             theta.grad = torch.zeros_like(theta)
         for chunk in tasks.split(self.chunk):
-            inner = self._inner_loop(chunk, config.inner_steps, config.inner_batch, generator)
-            for phi, optimizer in inner:
-                pass
+            *_, (phi, optimizer) = self._inner_loop(
+                chunk, config.inner_steps, config.inner_batch, generator
+            )
             for theta, phis in zip(self.weights, phi.parameters(), strict=True):
                 assert theta.grad is not None
                 # The meta-optimiser descends, so its gradient is mean of (theta - phi).
@@ -71,7 +71,8 @@ class Reptile:
         detach_module(phi, keep_requires_grad=True)
         optimizer = self._optimizer(list(phi.parameters()))
         yield phi, optimizer
-        order = mini_batches(*tasks.support_y.shape, steps, batch, generator)
+        images = tasks.support_y.shape[1]
+        order = mini_batches(len(tasks), images, steps, batch, generator)
         rows = torch.arange(len(tasks))[:, None]
         for step in range(steps):
             x = tasks.support_x[rows, order[:, step]]

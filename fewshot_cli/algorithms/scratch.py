@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fewshot_cli.algorithms.learn2learn import MAML as Wrapper
+from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.maml import inner_loop
 from fewshot_cli.algorithms.stacking import PerTask
 from fewshot_cli.config import AlgoConfig
@@ -18,9 +18,9 @@ from fewshot_cli.data.batch import TaskBatch
 class Scratch:
     def __init__(self, net: nn.Module, config: AlgoConfig) -> None:
         self.net = net
-        self.wrapper = Wrapper(PerTask(net), lr=config.inner_lr, first_order=True)
+        self.wrapper = l2l.wrap(PerTask(net), config.inner_lr, first_order=True)
 
-    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Wrapper]:
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
         return inner_loop(self.wrapper.clone(), tasks, steps)
 
     def state_dict(self) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class PerTask(nn.Module):
         if not self.stacked:
             return cast(Tensor, self.net(x[0]))[None]
         weights = dict(self.net.named_parameters())
-        return vmap(lambda own, batch: functional_call(self.net, own, (batch,)))(weights, x)
+        run = vmap(lambda own, batch: functional_call(self.net, own, (batch,)))
+        return cast(Tensor, run(weights, x))
 
 
 def chunk_size(net: nn.Module, images: int, on_cpu: bool) -> int:

@@ -13,6 +13,4 @@ def overrides(incomplete: str) -> list[str]:
     """What the word under the cursor can become: groups, choices and keys."""
     with initialize_config_module(CONF, version_base=VERSION):
         completion = BashCompletion(GlobalHydra.instance().config_loader())
-        return [
-            found for found in completion._query("config", incomplete) if "hydra" not in found
-        ]
+        return [found for found in completion._query("config", incomplete) if "hydra" not in found]

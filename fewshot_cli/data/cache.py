@@ -18,7 +18,9 @@ from fewshot_cli.config import UserError
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def cached(folder: str, name: str, key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
+def cached(
+    folder: str, name: str, key: Mapping[str, object], build: Callable[[], Arrays]
+) -> Arrays:
     """The arrays that `build` gives, from the cache where a run with the same key left them.
 
     Runs that start together build once: the others wait for the lock. The file appears whole or
@@ -62,8 +64,7 @@ def _read(path: Path) -> Arrays | None:
 def _write(path: Path, arrays: Arrays) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         try:
-            # numpy's stub takes any keyword for `allow_pickle`.
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, **arrays)
             file.close()
             os.replace(file.name, path)
         except BaseException:

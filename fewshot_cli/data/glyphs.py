@@ -38,12 +38,13 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     """Render, or read from the cache, `samples` pictures of each letter.
 
     Raises:
-        UserError: `data.classes` in conf/data/glyphs.yaml are not the letters that these fonts give.
+        UserError: `data.classes` are not the numbers of letters that these fonts give.
     """
     import matplotlib
     import PIL
 
-    assert config.image_size is not None and config.samples is not None
+    assert config.image_size is not None
+    assert config.samples is not None
     size, samples = config.image_size, config.samples
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     faces = sorted(path for path in folder.glob("DejaVu*.ttf") if "Display" not in path.name)
@@ -162,5 +163,5 @@ def _view(
 
 
 def _unlike(looks: Tensor, look: Tensor) -> Tensor:
-    """For each of `looks [L, P]`, the ink in one but not in both, as a share of the ink in either."""
+    """For each of `looks [L, P]`, the ink that is not in both, as a share of the ink in either."""
     return (looks - look).abs().sum(1) / torch.maximum(looks, look).sum(1)

@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ PARTS = ("images_background", "images_evaluation")
 DRAWINGS = 20
 VERSION = 1  # of the decoding below
 
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
     """Read the official archives, or the folders that they unpack to, once; then from the cache.
@@ -35,7 +38,8 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
         UserError: something in `data.root` is missing, unreadable or not Omniglot, or there is no
             network to download it.
     """
-    assert config.image_size is not None and config.classes is not None
+    assert config.image_size is not None
+    assert config.classes is not None
     size = config.image_size
     root = Path(config.root).expanduser() if config.root else _download(cache_dir)
     try:
@@ -140,7 +144,7 @@ def _open(root: Path, part: str) -> _Archive | _Folder:
 
 def _decode_all(parts: list[_Archive | _Folder], size: int) -> Arrays:
     """Every drawing `size` pixels a side, ink 255 on 0, grouped by character."""
-    characters: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = {}
+    characters: dict[str, list[Picture]] = {}
     with Progress("Decoding Omniglot (once)", 32_460, "images") as progress:
         for part in parts:
             for name, content in part.pictures():
@@ -161,9 +165,7 @@ def _decode_all(parts: list[_Archive | _Folder], size: int) -> Arrays:
     }
 
 
-def _decode(
-    where: str, content: bytes, size: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _decode(where: str, content: bytes, size: int) -> Picture:
     from PIL import Image
 
     try:
@@ -171,7 +173,8 @@ def _decode(
     # Pillow's decoders let errors of many kinds out of a damaged file.
     except Exception as error:
         raise UserError(f"{where}: expected a PNG image ({error})") from error
-    return 255 - np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+    ink = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS), np.uint8)
+    return np.invert(ink)
 
 
 def _download(cache_dir: str) -> Path:

@@ -1,4 +1,4 @@
-"""MAML's fully connected net for Omniglot: 256-128-64-64, batch norm and ReLU (Finn et al. 2017, A.1)."""
+"""MAML's other net for Omniglot: 256-128-64-64, batch norm and ReLU (Finn et al. 2017, A.1)."""
 
 from __future__ import annotations
 

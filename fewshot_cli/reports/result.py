@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -13,8 +15,10 @@ def show(directory: RunDirectory) -> None:
     summary = directory.read(directory.summary)
     test = summary["test"]
     regression = test["steps"][0]["accuracy"] is None
-    task = f"{summary['ways']}-way {summary['shots']}-shot" if not regression else (
-        f"{summary['shots']} points"
+    task = (
+        f"{summary['ways']}-way {summary['shots']}-shot"
+        if not regression
+        else (f"{summary['shots']} points")
     )
     table = Table(
         title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
@@ -30,18 +34,20 @@ def show(directory: RunDirectory) -> None:
     for row in _some(test["steps"]):
         cells = [str(row["adaptation_steps"])]
         if not regression:
-            cells.append(f"{row['accuracy']:.2%} ± {row['accuracy_ci95']:.2%}")
-        cells.append(f"{row['loss']:.4f} ± {row['loss_ci95']:.4f}")
+            cells.append(_figure(row["accuracy"], row["accuracy_ci95"], ".2%"))
+        cells.append(_figure(row["loss"], row["loss_ci95"], ".4f"))
         table.add_row(*cells)
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print(f"Files: {shown(directory.path)}", highlight=False, markup=False)
-    console.print(
-        f"Next:  fewshot evaluate {shown(directory.path)} eval.tasks=2000", highlight=False, markup=False
-    )
+    print(f"Files: {shown(directory.path)}")
+    print(f"Next:  fewshot evaluate {shown(directory.path)} eval.tasks=2000")
 
 
-def _some(rows: list[dict[str, float]], most: int = 8) -> list[dict[str, float]]:
+def _figure(mean: float, ci95: float | None, form: str) -> str:
+    return f"{mean:{form}}" + (f" ± {ci95:{form}}" if ci95 is not None else "")
+
+
+def _some(rows: list[dict[str, Any]], most: int = 8) -> list[dict[str, Any]]:
     """All rows, or where they are many the first, the last and some between."""
     if len(rows) <= most:
         return rows

@@ -28,7 +28,7 @@ class Metrics:
     adaptation_steps: int
     tasks: int
     loss: float
-    loss_ci95: float
+    loss_ci95: float | None  # None for a single task
     accuracy: float | None  # 0..1; None for regression
     accuracy_ci95: float | None
     elapsed_s: float
@@ -112,9 +112,14 @@ def shown(path: Path) -> Path:
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that replaces `path` only when it is whole and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text = "b" not in mode
     with tempfile.NamedTemporaryFile(
-        mode, dir=path.parent, prefix=f".{path.name}.", delete=False, **text
+        mode,
+        encoding="utf-8" if text else None,
+        newline="" if text else None,
+        dir=path.parent,
+        prefix=f".{path.name}.",
+        delete=False,
     ) as file:
         try:
             yield file

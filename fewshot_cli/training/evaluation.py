@@ -18,20 +18,20 @@ from fewshot_cli.training.setup import Setup
 TASKS_A_DRAW = 100  # constant, so that the first n tasks are the same whatever their number
 
 
-def evaluate(setup: Setup, split: str, tasks: int, label: str) -> list[Scores]:
-    """Adapt to `tasks` tasks and score their query sets before and after every adaptation step.
+def evaluate(setup: Setup, split: str, tasks: int, label: str, first_step: int) -> list[Scores]:
+    """Adapt to `tasks` tasks; score their query sets after `first_step` steps and each later one.
 
     The tasks depend on the data's settings, ways, shots, queries and `eval.seed` alone. All the
     queries of a task pass the network together: batch norm makes that transductive.
 
     Returns:
-        One `Scores` of all tasks for each number of steps, 0 to `algo.eval_steps`.
+        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
     """
     config = setup.config
     draws = generator(config.eval.seed, f"{split} tasks")
     inner = generator(config.eval.seed, f"{split} inner batches")
     steps = config.algo.eval_steps
-    by_step: list[list[Scores]] = [[] for _ in range(steps + 1)]
+    by_step: list[list[Scores]] = [[] for _ in range(first_step, steps + 1)]
     with Progress(label, tasks, "tasks") as progress:
         for first in range(0, tasks, TASKS_A_DRAW):
             drawn = setup.source.sample(
@@ -40,17 +40,19 @@ def evaluate(setup: Setup, split: str, tasks: int, label: str) -> list[Scores]:
             kept = next(drawn.split(min(TASKS_A_DRAW, tasks - first)))
             for chunk in kept.split(setup.eval_chunk):
                 for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
-                    with torch.no_grad():
-                        by_step[step].append(score(learner(chunk.query_x), chunk.query_y))
+                    if step >= first_step:
+                        with torch.no_grad():
+                            scores = score(learner(chunk.query_x), chunk.query_y)
+                        by_step[step - first_step].append(scores)
                 progress.advance(len(chunk), figures(Scores.concatenate(by_step[-1])))
     return [Scores.concatenate(parts) for parts in by_step]
 
 
-def mean_ci95(values: Tensor) -> tuple[float, float]:
-    """The mean over tasks and the half-width of its 95 % interval (Student's t; nan for one task)."""
+def mean_ci95(values: Tensor) -> tuple[float, float | None]:
+    """The mean over tasks and the half-width of its 95 % interval (Student's t)."""
     mean, count = float(values.double().mean()), len(values)
     if count < 2:
-        return mean, math.nan
+        return mean, None
     deviation = float(values.double().std())
     return mean, float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
 
@@ -59,15 +61,20 @@ def metrics(
     scores: Scores, iteration: int, split: str, steps: int, start: float, seconds: float
 ) -> Metrics:
     """The row of metrics.csv for scores that took `seconds`, in a run that began at `start`."""
-    accuracy = (None, None) if scores.accuracy is None else mean_ci95(scores.accuracy)
+    loss, loss_ci95 = mean_ci95(scores.loss)
+    accuracy, accuracy_ci95 = (
+        (None, None) if scores.accuracy is None else mean_ci95(scores.accuracy)
+    )
     tasks = len(scores.loss)
     return Metrics(
         iteration,
         split,
         steps,
         tasks,
-        *mean_ci95(scores.loss),
-        *accuracy,
+        loss,
+        loss_ci95,
+        accuracy,
+        accuracy_ci95,
         elapsed_s=round(time.monotonic() - start, 3),
         tasks_per_s=round(tasks / max(seconds, 1e-9), 3),
     )

@@ -23,7 +23,7 @@ from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The training loss is no finite number any more."""
 
 
@@ -32,7 +32,7 @@ def run(config: Config, directory: RunDirectory) -> None:
 
     Raises:
         UserError: the device or the data is not what the config says; nothing was written.
-        Diverged: names the iteration.
+        DivergedError: names the iteration.
     """
     start = time.monotonic()
     setup = prepare(config)
@@ -68,7 +68,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
     draws = generator(config.seed, "train tasks")
     inner = generator(config.seed, "inner batches")
-    best, latest = -math.inf, {}
+    best, latest = -math.inf, dict[str, str]()
     since, since_time = list[Scores](), time.monotonic()
     with Progress("Meta-training", iterations, "iterations") as progress:
         for iteration in range(1, iterations + 1):
@@ -103,32 +103,29 @@ def _check_finite(scores: Scores, iteration: int) -> None:
     finite = torch.isfinite(scores.loss)
     if not finite.all():
         task = int((~finite).nonzero()[0])
-        raise Diverged(
+        raise DivergedError(
             f"the loss of task {task} in iteration {iteration} is {float(scores.loss[task])}; "
             "try a lower algo.inner_lr or algo.meta_lr, or algo.meta_clip=10"
         )
 
 
-def _meta_validate(
-    setup: Setup, directory: RunDirectory, iteration: int, start: float
-) -> Metrics:
+def _meta_validate(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> Metrics:
     began = time.monotonic()
-    scores = evaluate(setup, "valid", setup.config.eval.valid_tasks, "Meta-validation")[-1]
-    seconds, steps = time.monotonic() - began, setup.config.algo.eval_steps
+    tasks, steps = setup.config.eval.valid_tasks, setup.config.algo.eval_steps
+    scores = evaluate(setup, "valid", tasks, "Meta-validation", first_step=steps)[-1]
+    seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)
     directory.add([row])
     return row
 
 
-def meta_test(
-    setup: Setup, directory: RunDirectory, iteration: int, start: float
-) -> list[Metrics]:
+def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> list[Metrics]:
     """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
 
     Writes the rows to metrics.csv, and each task's figures to test_tasks.csv.
     """
     began = time.monotonic()
-    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test")
+    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
     seconds = time.monotonic() - began
     rows = [
         metrics(scores, iteration, "test", step, start, seconds)

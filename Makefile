@@ -1,0 +1,36 @@
+# `make train` and `make test` do all the set-up themselves, once.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint wheel clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile"
+	@$(VENV)/bin/fewshot train $(ARGS)
+
+test: $(INSTALLED) ## run the tests; pytest's options through ARGS
+	@$(VENV)/bin/pytest $(ARGS)
+
+lint: $(INSTALLED) ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+wheel: $(INSTALLED) ## build the wheel into dist/
+	@$(VENV)/bin/python -m build --wheel
+
+clean: ## take away what was built and installed; outputs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	"fewshot needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,113 @@
+"""What holds for whatever stands in conf/algo."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fewshot_cli import algorithms, models
+from fewshot_cli.algorithms import Algorithm, MetaLearner
+from fewshot_cli.algorithms.scores import score
+from fewshot_cli.data.batch import TaskBatch
+from tests.helpers import config, image_tasks, names
+
+ALGOS = names("algo")
+ITERATIONS = 40
+
+
+def fresh_net() -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(config("model=mlp").model, (1, 16, 16), 3).double()
+
+
+def build(algo: str, chunk: int = 100, net: nn.Module | None = None) -> Algorithm:
+    return algorithms.build(net or fresh_net(), config(f"algo={algo}").algo, ITERATIONS, chunk)
+
+
+def build_meta_learner(algo: str, chunk: int = 100) -> MetaLearner:
+    algorithm = build(algo, chunk)
+    if not isinstance(algorithm, MetaLearner):
+        assert algo == "scratch"
+        pytest.skip("has no outer loop, as it should be")
+    return algorithm
+
+
+def weights(algorithm: Algorithm) -> Tensor:
+    return torch.cat([theta.detach().flatten() for theta in algorithm.net.parameters()])
+
+
+def tasks() -> TaskBatch:
+    return image_tasks(tasks=4, shots=4, dtype=torch.float64)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_adaptation_leaves_theta_and_fits_the_support_sets(algo: str) -> None:
+    algorithm, batch = build(algo), tasks()
+    before = weights(algorithm)
+    losses = [
+        float(score(learner(batch.support_x), batch.support_y).loss.mean().detach())
+        for learner in algorithm.adapt(batch, 5, generator())
+    ]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert torch.equal(weights(algorithm), before)
+    assert all(theta.grad is None for theta in algorithm.net.parameters())
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_tasks_adapt_as_if_alone(algo: str) -> None:
+    algorithm, batch = build(algo), tasks()
+    *_, together = algorithm.adapt(batch, 3, generator())
+    outputs, alone = together(batch.query_x), []
+    draws = generator()
+    for task in batch.split(1):
+        *_, learner = algorithm.adapt(task, 3, draws)
+        alone.append(learner(task.query_x))
+    assert torch.allclose(outputs, torch.cat(alone), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_meta_updates_do_not_depend_on_the_chunk(algo: str) -> None:
+    ends = []
+    for chunk in (1, 3, 100):
+        algorithm, draws = build_meta_learner(algo, chunk), generator()
+        for _ in range(3):
+            scores = algorithm.meta_update(tasks(), draws)
+        assert scores.loss.shape == (4,)
+        ends.append(weights(algorithm))
+    assert torch.allclose(ends[0], ends[1], rtol=1e-9, atol=1e-12)
+    assert torch.allclose(ends[0], ends[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_meta_training_learns_its_tasks(algo: str) -> None:
+    algorithm, draws = build_meta_learner(algo), generator()
+    losses = [float(algorithm.meta_update(tasks(), draws).loss.mean()) for _ in range(ITERATIONS)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_state_saved_and_loaded_goes_on_to_the_same_bits(algo: str) -> None:
+    algorithm, draws = build_meta_learner(algo), generator()
+    for _ in range(3):
+        algorithm.meta_update(tasks(), draws)
+    file = io.BytesIO()
+    torch.save(algorithm.state_dict(), file)
+    file.seek(0)
+    other = build(algo, net=copy.deepcopy(algorithm.net))
+    assert isinstance(other, MetaLearner)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    other_draws = torch.Generator()
+    other_draws.set_state(draws.get_state())
+    for _ in range(2):
+        algorithm.meta_update(tasks(), draws)
+        other.meta_update(tasks(), other_draws)
+    assert torch.equal(weights(algorithm), weights(other))

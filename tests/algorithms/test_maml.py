@@ -1,0 +1,98 @@
+"""MAML and FOMAML against learn2learn's own loop, task by task."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fewshot_cli import models
+from fewshot_cli.algorithms import learn2learn as l2l
+from fewshot_cli.algorithms import maml
+from fewshot_cli.data.batch import TaskBatch
+from tests.helpers import IMAGE_MODELS, config, image_tasks
+
+DOUBLE = torch.float64
+EVERY_TASK = 100
+
+
+def net_for(model: str) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+
+
+def meta_gradient(
+    net: nn.Module, tasks: TaskBatch, algo: str, steps: int, chunk: int
+) -> list[torch.Tensor]:
+    """What one meta-update of plain SGD at rate 1 takes away from theta."""
+    settings = config(
+        *(f"algo={algo}", f"algo.inner_steps={steps}", "algo.inner_lr=0.1"),
+        *("algo.meta_optimizer=sgd", "algo.meta_lr=1", "algo.meta_schedule=constant"),
+    ).algo
+    net = copy.deepcopy(net)
+    before = [theta.detach().clone() for theta in net.parameters()]
+    maml.build(net, settings, 1, chunk).meta_update(tasks, torch.Generator())
+    return [old - new.detach() for old, new in zip(before, net.parameters(), strict=True)]
+
+
+def learn2learn_gradient(
+    net: nn.Module, tasks: TaskBatch, first_order: bool, steps: int
+) -> list[torch.Tensor]:
+    """The loop of learn2learn's examples."""
+    wrapper = l2l.MAML(copy.deepcopy(net), lr=0.1, first_order=first_order)
+    for task in range(len(tasks)):
+        learner = wrapper.clone()
+        for _ in range(steps):
+            support = learner(tasks.support_x[task])
+            learner.adapt(functional.cross_entropy(support, tasks.support_y[task]))
+        query = learner(tasks.query_x[task])
+        functional.cross_entropy(query, tasks.query_y[task]).backward()
+    return [theta.grad / len(tasks) for theta in wrapper.parameters()]
+
+
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+@pytest.mark.parametrize("algo", ["maml", "fomaml"])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("chunk", [1, 2, EVERY_TASK])
+def test_the_meta_gradient_is_learn2learn_s(model: str, algo: str, steps: int, chunk: int) -> None:
+    net, tasks = net_for(model), image_tasks(dtype=DOUBLE)
+    ours = meta_gradient(net, tasks, algo, steps, chunk)
+    theirs = learn2learn_gradient(net, tasks, algo == "fomaml", steps)
+    largest = max(float(gradient.abs().max()) for gradient in theirs)
+    for mine, gradient in zip(ours, theirs, strict=True):
+        assert float((mine - gradient).abs().max()) < 1e-9 * largest
+
+
+def test_the_two_orders_differ() -> None:
+    net, tasks = net_for("mlp"), image_tasks(dtype=DOUBLE)
+    second = meta_gradient(net, tasks, "maml", 2, EVERY_TASK)
+    first = meta_gradient(net, tasks, "fomaml", 2, EVERY_TASK)
+    differences = [float((a - b).abs().max()) for a, b in zip(second, first, strict=True)]
+    assert max(differences) > 1e-4
+
+
+def test_the_first_order_gradient_is_the_query_gradient_at_the_adapted_weights() -> None:
+    net, tasks = net_for("mlp"), image_tasks(tasks=1, dtype=DOUBLE)
+    phi = copy.deepcopy(net)
+    for _ in range(2):
+        loss = functional.cross_entropy(phi(tasks.support_x[0]), tasks.support_y[0])
+        gradients = torch.autograd.grad(loss, list(phi.parameters()))
+        with torch.no_grad():
+            for weight, gradient in zip(phi.parameters(), gradients, strict=True):
+                weight -= 0.1 * gradient
+    loss = functional.cross_entropy(phi(tasks.query_x[0]), tasks.query_y[0])
+    expected = torch.autograd.grad(loss, list(phi.parameters()))
+    for mine, gradient in zip(meta_gradient(net, tasks, "fomaml", 2, 1), expected, strict=True):
+        assert torch.allclose(mine, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_errors_of_an_inner_step_come_through(capfd: pytest.CaptureFixture[str]) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    net.unused = nn.Linear(1, 1)  # has no gradient, which learn2learn would hide
+    algorithm = maml.build(net, config().algo, 1, 1)
+    with pytest.raises(RuntimeError, match="not to have been used in the graph"):
+        algorithm.meta_update(image_tasks(), torch.Generator())
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,0 +1,142 @@
+"""Reptile against a loop over plain copies of the network, task by task."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewshot_cli import models
+from fewshot_cli.algorithms import reptile
+from fewshot_cli.config import AlgoConfig
+from fewshot_cli.data.batch import TaskBatch
+from tests.helpers import IMAGE_MODELS, config, image_tasks
+
+DOUBLE = torch.float64
+STEPS, BATCH, RATE, EPSILON = 3, 4, 0.01, 0.7
+EVERY_TASK = 100
+
+
+def settings(*overrides: str) -> AlgoConfig:
+    return config(
+        *("algo=reptile", f"algo.inner_steps={STEPS}", f"algo.inner_batch={BATCH}"),
+        *(f"algo.inner_lr={RATE}", f"algo.meta_lr={EPSILON}", "algo.meta_schedule=constant"),
+        *overrides,
+    ).algo
+
+
+def net_for(model: str) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def adapted(net: nn.Module, tasks: TaskBatch, optimizer: str) -> list[list[Tensor]]:
+    """Each task's weights after the inner loop, from copies and torch's own optimisers."""
+    order = reptile.mini_batches(len(tasks), tasks.support_y.shape[1], STEPS, BATCH, generator())
+    results = []
+    for task in range(len(tasks)):
+        phi = copy.deepcopy(net)
+        inner: torch.optim.Optimizer = (
+            torch.optim.Adam(phi.parameters(), lr=RATE, betas=(0, 0.999))
+            if optimizer == "adam"
+            else torch.optim.SGD(phi.parameters(), lr=RATE)
+        )
+        for images in order[task]:
+            inner.zero_grad()
+            output = phi(tasks.support_x[task, images])
+            functional.cross_entropy(output, tasks.support_y[task, images]).backward()
+            inner.step()
+        results.append([weight.detach() for weight in phi.parameters()])
+    return results
+
+
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("chunk", [1, 2, EVERY_TASK])
+def test_theta_moves_towards_the_mean_of_the_adapted_weights(
+    model: str, optimizer: str, chunk: int
+) -> None:
+    net, tasks = net_for(model), image_tasks(dtype=DOUBLE)
+    before = [theta.detach().clone() for theta in net.parameters()]
+    phis = adapted(net, tasks, optimizer)
+    algorithm = reptile.build(net, settings(f"algo.inner_optimizer={optimizer}"), 10, chunk)
+    algorithm.meta_update(tasks, generator())
+    for number, (old, theta) in enumerate(zip(before, net.parameters(), strict=True)):
+        mean = torch.stack([phi[number] for phi in phis]).mean(0)
+        expected = old + EPSILON * (mean - old)
+        assert torch.allclose(theta, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
+    """The authors' code: one Adam whose state goes on while the weights are set back."""
+    net, tasks = net_for("mlp"), image_tasks(tasks=4, dtype=DOUBLE)
+    reference = copy.deepcopy(net)
+    inner = torch.optim.Adam(reference.parameters(), lr=RATE, betas=(0, 0.999))
+    draws = generator()
+    for task in tasks.split(1):
+        theta = [weight.detach().clone() for weight in reference.parameters()]
+        order = reptile.mini_batches(1, task.support_y.shape[1], STEPS, BATCH, draws)
+        for images in order[0]:
+            inner.zero_grad()
+            output = reference(task.support_x[0, images])
+            functional.cross_entropy(output, task.support_y[0, images]).backward()
+            inner.step()
+        with torch.no_grad():
+            for weight, old in zip(reference.parameters(), theta, strict=True):
+                weight.copy_(old + EPSILON * (weight - old))
+    algorithm = reptile.build(net, settings("algo.carry_state=true"), 10, 1)
+    draws = generator()
+    for task in tasks.split(1):
+        algorithm.meta_update(task, draws)
+    for mine, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(mine, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_carried_state_makes_a_difference_and_does_not_depend_on_the_chunk() -> None:
+    def after_two(carry: str, chunk: int) -> Tensor:
+        net, tasks, draws = net_for("mlp"), image_tasks(dtype=DOUBLE), generator()
+        algorithm = reptile.build(net, settings(f"algo.carry_state={carry}"), 10, chunk)
+        algorithm.meta_update(tasks, draws)
+        algorithm.meta_update(tasks, draws)
+        return torch.cat([theta.detach().flatten() for theta in net.parameters()])
+
+    assert torch.allclose(after_two("true", 1), after_two("true", EVERY_TASK), rtol=1e-9)
+    assert (after_two("true", 1) - after_two("false", 1)).abs().max() > 1e-5
+
+
+def test_one_sgd_step_on_everything_is_sgd_on_the_pooled_tasks() -> None:
+    net, tasks = net_for("mlp"), image_tasks(dtype=DOUBLE)
+    pooled = copy.deepcopy(net)
+    one_step = settings(
+        *("algo.inner_optimizer=sgd", "algo.inner_steps=1", "algo.inner_batch=null")
+    )
+    reptile.build(net, one_step, 10, EVERY_TASK).meta_update(tasks, generator())
+    x, y = tasks.support_x.flatten(0, 1), tasks.support_y.flatten()
+    functional.cross_entropy(pooled(x), y).backward()
+    with torch.no_grad():
+        for mine, weight in zip(net.parameters(), pooled.parameters(), strict=True):
+            assert torch.allclose(mine, weight - EPSILON * RATE * weight.grad, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("images", "steps", "batch"), [(10, 5, 2), (6, 5, 4), (3, 4, 5)])
+def test_mini_batches_use_every_image_equally_often(images: int, steps: int, batch: int) -> None:
+    order = reptile.mini_batches(4, images, steps, batch, generator())
+    assert order.shape == (4, steps, batch)
+    for task in order:
+        counts = task.flatten().bincount(minlength=images)
+        assert counts.max() - counts.min() <= 1
+        first_round = task.flatten()[:images].tolist()
+        assert len(set(first_round)) == len(first_round)
+
+
+def test_without_a_batch_size_every_step_sees_the_whole_support_set() -> None:
+    order = reptile.mini_batches(2, 6, 3, None, generator())
+    assert (order == torch.arange(6)).all()
+    assert order.shape == (2, 3, 6)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewshot_cli.config import UserError
+from fewshot_cli.data.cache import Arrays, cached
+
+
+def build() -> Arrays:
+    return {"a": np.arange(5)}
+
+
+def never() -> Arrays:
+    raise AssertionError("it lies in the cache")
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+def test_built_once_and_again_for_another_key(tmp_path: Path) -> None:
+    first = cached(str(tmp_path), "x", {"size": 1}, build)
+    again = cached(str(tmp_path), "x", {"size": 1}, never)
+    assert np.array_equal(first["a"], again["a"])
+    with pytest.raises(AssertionError):
+        cached(str(tmp_path), "x", {"size": 2}, never)
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zip", None])
+def test_a_damaged_file_is_built_again(tmp_path: Path, damage: bytes | None) -> None:
+    cached(str(tmp_path), "x", {}, build)
+    (path,) = files(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage is None else damage)
+    assert np.array_equal(cached(str(tmp_path), "x", {}, build)["a"], np.arange(5))
+    assert np.array_equal(cached(str(tmp_path), "x", {}, never)["a"], np.arange(5))
+
+
+def build_slowly(folder: str) -> None:
+    def slow() -> Arrays:
+        with (Path(folder) / "builds").open("a") as log:
+            log.write("x")
+        time.sleep(0.3)
+        return build()
+
+    cached(folder, "x", {}, slow)
+
+
+def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.map(build_slowly, [str(tmp_path)] * 4, chunksize=1)
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        cached(str(tmp_path), "x", {}, never)
+    assert files(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cache_dir=.*file/below"):
+        cached(str(tmp_path / "file" / "below"), "x", {}, build)
+    assert os.listdir(tmp_path) == ["file"]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot_cli.config import DataConfig, UserError
+from fewshot_cli.data import glyphs
+from tests.helpers import config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def arrays(cache_dir: Path) -> dict[str, np.ndarray]:
+    glyphs.load(config().data, str(cache_dir), CPU)  # checks the numbers of classes in the YAML
+    (path,) = cache_dir.glob("glyphs-*.npz")
+    return dict(np.load(path))
+
+
+def test_no_script_of_one_split_is_in_another(arrays: dict[str, np.ndarray]) -> None:
+    scripts = {
+        split: {name.partition("/")[0] for name in arrays[f"{split}_names"].tolist()}
+        for split in ("train", "valid", "test")
+    }
+    for split, found in scripts.items():
+        assert found == set(glyphs.SCRIPTS[split])
+    assert sum(map(len, scripts.values())) == len(set().union(*scripts.values()))
+
+
+def test_every_letter_has_its_samples_and_they_differ(arrays: dict[str, np.ndarray]) -> None:
+    for split in ("train", "valid", "test"):
+        images = arrays[split]
+        assert images.shape[1:] == (20, 1, 28, 28)
+        assert images.dtype == np.uint8
+        flat = images.reshape(*images.shape[:2], -1).astype(int)
+        assert (flat.sum(-1) > 5 * 255).all()  # ink everywhere
+        assert (np.abs(np.diff(flat, axis=1)).sum(-1) > 0).all()
+
+
+def test_letters_that_look_the_same_appear_once(arrays: dict[str, np.ndarray]) -> None:
+    codes = {
+        name.partition("+")[2]
+        for split in ("train", "valid", "test")
+        for name in arrays[f"{split}_names"].tolist()
+    }
+    assert f"{ord('A'):04X}" in codes
+    for twin in "ΑАСсοо":  # Greek Alpha, Cyrillic A, Es, es, Greek omicron, Cyrillic o
+        assert f"{ord(twin):04X}" not in codes
+    assert f"{ord('o'):04X}" not in codes  # "O" at another size
+    assert f"{ord('Ж'):04X}" in codes
+
+
+def test_images_are_ink_on_an_empty_ground(cache_dir: Path) -> None:
+    tasks = glyphs.load(config().data, str(cache_dir), CPU)
+    batch = tasks.sample("test", 20, 5, 1, 1, torch.Generator().manual_seed(0))
+    assert batch.support_x.min() == 0
+    assert batch.support_x.max() == 1
+    assert batch.support_x.mean() < 0.3
+    assert batch.support_x[..., 0, 0].max() == 0
+
+
+def test_other_numbers_of_letters_than_the_config_says(cache_dir: Path) -> None:
+    wrong: DataConfig = config("data.classes.valid=5").data
+    with pytest.raises(UserError, match=r"classes\.valid=5: these fonts have 223"):
+        glyphs.load(wrong, str(cache_dir), CPU)

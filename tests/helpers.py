@@ -1,0 +1,83 @@
+"""Small configs, task batches and data sets that several tests make."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from fewshot_cli import groups
+from fewshot_cli.compose import job_config
+from fewshot_cli.config import Config
+from fewshot_cli.data.batch import TaskBatch
+
+IMAGE_MODELS = ["cnn4", "cnn4_pool", "fc", "mlp"]
+TINY = [
+    *("meta_batch=3", "iterations=4", "log_every=2", "ways=3", "eval.queries=2"),
+    *("eval.tasks=6", "eval.valid_tasks=4", "eval.every=2"),
+]
+
+
+def names(group: str) -> list[str]:
+    """Every choice of a group that the project ships."""
+    return [option.name for option in groups.options(group)]
+
+
+def config(*overrides: str) -> Config:
+    return job_config(list(overrides))
+
+
+def image_tasks(
+    tasks: int = 3,
+    ways: int = 3,
+    shots: int = 2,
+    queries: int = 2,
+    dtype: torch.dtype = torch.float,
+) -> TaskBatch:
+    """Random 16-pixel images, a mean of its own for each class, so that there is much to learn."""
+    generator = torch.Generator().manual_seed(7)
+
+    def images(count: int) -> torch.Tensor:
+        noise = torch.rand(tasks, ways, count, 1, 16, 16, generator=generator, dtype=dtype)
+        return (noise + means).flatten(1, 2)
+
+    means = torch.rand(tasks, ways, 1, 1, 16, 16, generator=generator, dtype=dtype)
+    labels = torch.arange(ways)
+    return TaskBatch(
+        images(shots),
+        labels.repeat_interleave(shots).expand(tasks, -1),
+        images(queries),
+        labels.repeat_interleave(queries).expand(tasks, -1),
+    )
+
+
+def picture(seed: int, size: int = 105) -> bytes:
+    """A PNG with a black square somewhere on white, one bit a pixel as in Omniglot."""
+    image = Image.new("1", (size, size), 1)
+    image.paste(0, (seed % 60, seed // 60 % 60, seed % 60 + 40, seed // 60 % 60 + 40))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def little_omniglot(root: Path, characters: int = 4) -> Path:
+    """Both official archives, with two alphabets of a few characters each."""
+    root.mkdir(parents=True, exist_ok=True)
+    seed = 0
+    for part in ("images_background", "images_evaluation"):
+        with zipfile.ZipFile(root / f"{part}.zip", "w") as archive:
+            for alphabet in (f"{part[7]}1", f"{part[7]}2"):
+                for character in range(1, characters + 1):
+                    for drawing in range(1, 21):
+                        seed += 1
+                        archive.writestr(
+                            f"{part}/{alphabet}/character{character:02}/{drawing:04}.png",
+                            picture(seed),
+                        )
+    return root
+
+
+LITTLE = ["data.classes.train=6", "data.classes.valid=5", "data.classes.test=5"]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fewshot_cli import models
+from fewshot_cli.config import ModelConfig
+from tests.helpers import IMAGE_MODELS, config, names
+
+
+def model_config(name: str, *overrides: str) -> ModelConfig:
+    data = [] if name in IMAGE_MODELS else ["data=sinusoid"]
+    return config(f"model={name}", *data, *overrides).model
+
+
+@pytest.mark.parametrize("name", names("model"))
+@pytest.mark.parametrize("ways", [1, 5, 20])
+def test_every_model_gives_a_value_for_each_way(name: str, ways: int) -> None:
+    net = models.build(model_config(name), (1, 28, 28), ways)
+    assert net(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_nothing_is_remembered_between_batches(name: str) -> None:
+    net = models.build(model_config(name), (1, 28, 28), 5)
+    assert list(net.buffers()) == []
+    x = torch.rand(6, 1, 28, 28)
+    first = net(x)
+    net(torch.rand(6, 1, 28, 28) * 9)
+    assert torch.equal(net(x), first)
+    assert torch.equal(net.eval()(x), first)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "ways", "weights"),
+    [
+        # conv 3x3 with bias, batch norm: (9 in + 3) out a block; then the linear head.
+        ("cnn4", (1, 28, 28), 5, 12 * 64 + 3 * (9 * 64 + 3) * 64 + 65 * 5),
+        # mini-ImageNet: 84 pixels halved four times are 5, so 800 features (Finn et al. 2017).
+        ("cnn4_pool", (3, 84, 84), 5, 30 * 32 + 3 * (9 * 32 + 3) * 32 + 801 * 5),
+        ("mlp", (1,), 1, 2 * 40 + 41 * 40 + 41),
+        (
+            "fc",
+            (1, 28, 28),
+            5,
+            785 * 256 + 257 * 128 + 129 * 64 + 65 * 64 + 2 * (256 + 128 + 64 + 64) + 65 * 5,
+        ),
+    ],
+)
+def test_the_published_nets_have_their_numbers_of_weights(
+    name: str, shape: tuple[int, ...], ways: int, weights: int
+) -> None:
+    net = models.build(model_config(name), shape, ways)
+    assert sum(weight.numel() for weight in net.parameters()) == weights
+
+
+def test_reptile_s_net_flattens_the_last_map_of_two_by_two() -> None:
+    net = models.build(model_config("cnn4", "model.features=flatten"), (1, 28, 28), 5)
+    assert net[-1].in_features == 2 * 2 * 64

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fewshot_cli.config import UserError
+from fewshot_cli.runs.directory import COLUMNS, Metrics, RunDirectory, atomic, new_name, shown
+from tests.helpers import config
+
+ROW = Metrics(3, "valid", 1, 9, 0.5, 0.1, 0.75, 0.05, 1.25, 7.2)
+
+
+def test_metrics_are_readable_at_any_time(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.begin(config())
+    assert list(pd.read_csv(directory.metrics).columns) == COLUMNS
+    directory.add([ROW])
+    directory.add([ROW, Metrics(4, "train", 1, 1, 0.5, None, None, None, 1.5, 7.0)])
+    table = pd.read_csv(directory.metrics)
+    assert len(table) == 3
+    assert table.accuracy.tolist()[:2] == [0.75, 0.75]
+    assert table.accuracy.isna().tolist() == [False, False, True]
+    assert json.loads(directory.status.read_text()) == {"status": "running", "error": None}
+    directory.mark("failed", "why")
+    assert json.loads(directory.status.read_text()) == {"status": "failed", "error": "why"}
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic(path) as file:
+        file.write("old")
+    with pytest.raises(TypeError), atomic(path) as file:
+        file.write("new", 1)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{", b"\xff\xfe"])
+def test_a_json_file_that_is_none_is_named(tmp_path: Path, content: str | bytes | None) -> None:
+    directory = RunDirectory(tmp_path)
+    if content is not None:
+        data = content if isinstance(content, bytes) else content.encode()
+        directory.summary.write_bytes(data)
+    with pytest.raises(UserError, match=r"summary.json: expected"):
+        directory.read(directory.summary)
+
+
+def test_names_do_not_collide() -> None:
+    assert len({new_name() for _ in range(1000)}) == 1000
+
+
+def test_paths_are_shown_as_one_would_type_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "a" / "b") == Path("a/b")
+    assert shown(Path("/elsewhere")) == Path("/elsewhere")

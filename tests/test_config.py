@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from fewshot_cli.compose import job_config
+from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ways=365"], r"ways=365: data=glyphs has 364 classes in its test split"),
+        (["ways=224"], r"ways=224: data=glyphs has 223 classes in its valid split"),
+        (["ways=1"], r"ways=1: expected 2 or more"),
+        (["shots=10"], r"shots=10 and eval.queries=15: data=glyphs has 20 images"),
+        (["shots=10", "eval.queries=5", "queries=11"], r"shots=10 and queries=11"),
+        (["algo=reptile", "queries=11"], r"algo.train_shots=10 and queries=11"),
+        (["data=sinusoid"], r"model=cnn4: takes images.*choose model=mlp"),
+        (["data=sinusoid", "model=mlp", "ways=5"], r"ways=5: data=sinusoid is regression"),
+        (
+            ["model=cnn4_pool", "data.image_size=14"],
+            r"data.image_size=14: model=cnn4_pool needs 16",
+        ),
+        (["device=gpu"], r"device=gpu: expected auto, cpu, cuda"),
+        (["device=cpu:1"], r"device=cpu:1: expected"),
+        (["algo.inner_lr=nan"], r"algo.inner_lr=nan: expected a finite number above 0"),
+        (["algo.meta_lr=inf"], r"algo.meta_lr=inf: expected a finite number above 0"),
+        (["data=omniglot", "ways=424"], r"ways=424: data=omniglot has 423 classes in its test"),
+        (["model=mlp", "model.hidden=[40,0]"], r"model.hidden=0: expected"),
+    ],
+)
+def test_what_no_run_can_do_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        job_config(overrides)
+
+
+@pytest.mark.parametrize("key", POSITIVE + NOT_NEGATIVE)
+def test_every_bound_refuses_what_is_below_it(key: str) -> None:
+    # The choices in which each group reads the key.
+    choices = {
+        "algo": ["algo=reptile"],
+        "data": ["data=omniglot"],
+        "model": ["model=fc" if key == "model.hidden" else "model=cnn4"],
+    }.get(key.partition(".")[0], [])
+    if key in ("algo.meta_clip", "algo.inner_steps"):
+        choices = ["algo=maml"]
+    wrong = "-1" if key in NOT_NEGATIVE else "0"
+    value = f"[{wrong}]" if key == "model.hidden" else wrong
+    with pytest.raises(UserError, match=rf"{key}={wrong}(\.0)?: expected a finite number"):
+        job_config([*choices, f"{key}={value}"])
+
+
+def test_rotations_raise_the_number_of_ways_that_there_are() -> None:
+    big = ["data=omniglot", "ways=1000"]
+    rotated = [*big, "data.rotations=all", "data.classes.test=300", "data.classes.valid=300"]
+    assert job_config(rotated).ways == 1000
+    with pytest.raises(UserError, match=r"ways=1000"):
+        job_config(big)
+
+
+def test_leaves_are_all_keys() -> None:
+    found = leaves()
+    assert {"seed", "algo.inner_lr", "data.classes.train", "eval.tasks"} <= set(found)
+    assert "data" not in found
+    config = job_config([])
+    for key in found:
+        lookup(config, key)

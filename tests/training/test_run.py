@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from fewshot_cli.config import Config
+from fewshot_cli.runs.directory import COLUMNS, RunDirectory
+from fewshot_cli.training.run import DivergedError, dry_run, run
+from tests.helpers import TINY, config, names
+
+TIMES = ["elapsed_s", "tasks_per_s"]
+
+
+def configured(cache_dir: Path, *overrides: str) -> Config:
+    chosen = config(*overrides)
+    chosen.cache_dir = str(cache_dir)
+    return chosen
+
+
+def small(cache_dir: Path, algo: str, data: str = "glyphs", *overrides: str) -> Config:
+    setting = ["data=sinusoid", *TINY, "ways=1"] if data == "sinusoid" else ["data=glyphs", *TINY]
+    return configured(cache_dir, "model=mlp", f"algo={algo}", *setting, *overrides)
+
+
+@pytest.mark.parametrize("data", ["glyphs", "sinusoid"])
+@pytest.mark.parametrize("algo", names("algo"))
+def test_a_run_leaves_every_file_of_the_contract(
+    tmp_path: Path, cache_dir: Path, algo: str, data: str
+) -> None:
+    chosen = small(cache_dir, algo, data)
+    directory = RunDirectory(tmp_path / "run")
+    run(chosen, directory)
+    assert {path.name for path in directory.path.iterdir()} == {
+        *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
+        "checkpoints",
+    }
+    assert {path.name for path in directory.checkpoints.iterdir()} == {"best.pt", "last.pt"}
+    assert yaml.safe_load(directory.config.read_text())["algo"]["name"] == algo
+
+    metrics = pd.read_csv(directory.metrics)
+    assert list(metrics.columns) == COLUMNS
+    steps = chosen.algo.eval_steps
+    test = metrics[metrics.split == "test"]
+    assert test.adaptation_steps.tolist() == list(range(steps + 1))
+    assert (test.tasks == 6).all()
+    trained = metrics[metrics.split == "train"]
+    valid = metrics[metrics.split == "valid"]
+    if algo != "scratch":
+        assert trained.iteration.tolist() == [2, 4]
+        assert (trained.tasks == 6).all()
+        assert valid.iteration.tolist() == [2, 4]
+        assert (valid.adaptation_steps == steps).all()
+    else:
+        assert trained.empty
+        assert valid.empty
+    assert metrics.accuracy.isna().all() == (data == "sinusoid")
+
+    tasks = pd.read_csv(directory.test_tasks)
+    assert list(tasks.columns) == ["task", "adaptation_steps", "loss", "accuracy"]
+    by_step = tasks.groupby("adaptation_steps")
+    assert by_step.loss.mean().tolist() == pytest.approx(test.loss.tolist(), rel=1e-6)
+
+    summary = json.loads(directory.summary.read_text())
+    assert (summary["algo"], summary["data"], summary["seed"]) == (algo, data, 1)
+    assert summary["test"]["tasks"] == 6
+    found = [step["loss"] for step in summary["test"]["steps"]]
+    assert found == pytest.approx(test.loss.tolist())
+    assert json.loads(directory.status.read_text())["status"] == "completed"
+
+
+def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(directory.checkpoints / "last.pt")["net"]
+    return found
+
+
+@pytest.mark.parametrize("algo", names("algo"))
+def test_the_same_config_gives_the_same_bits(tmp_path: Path, cache_dir: Path, algo: str) -> None:
+    ends = []
+    for name in ("one", "two"):
+        directory = RunDirectory(tmp_path / name)
+        run(small(cache_dir, algo), directory)
+        table = pd.read_csv(directory.metrics, dtype=str).drop(columns=TIMES)
+        ends.append((table.to_csv(), directory.test_tasks.read_bytes(), weights(directory)))
+    assert ends[0][:2] == ends[1][:2]
+    for name, weight in ends[0][2].items():
+        assert torch.equal(weight, ends[1][2][name])
+
+
+def test_another_seed_trains_differently_but_meets_the_same_test_tasks(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    one, two = RunDirectory(tmp_path / "1"), RunDirectory(tmp_path / "2")
+    run(small(cache_dir, "maml"), one)
+    run(small(cache_dir, "maml", "glyphs", "seed=2"), two)
+    assert not torch.equal(weights(one)["1.weight"], weights(two)["1.weight"])
+
+
+def test_the_best_checkpoint_is_the_one_that_validated_best(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    run(small(cache_dir, "maml", "glyphs", "iterations=8", "algo.meta_lr=0.5"), directory)
+    metrics = pd.read_csv(directory.metrics)
+    valid = metrics[metrics.split == "valid"].reset_index()
+    best = int(valid.iteration[valid.accuracy.idxmax()])
+    assert torch.load(directory.checkpoints / "best.pt")["iteration"] == best
+    assert json.loads(directory.summary.read_text())["test"]["iteration"] == best
+    assert torch.load(directory.checkpoints / "last.pt")["iteration"] == 8
+
+
+def test_the_last_checkpoint_can_be_tested_instead(tmp_path: Path, cache_dir: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    run(small(cache_dir, "maml", "glyphs", "eval.checkpoint=last"), directory)
+    test = json.loads(directory.summary.read_text())["test"]
+    assert (test["checkpoint"], test["iteration"]) == ("last", 4)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, cache_dir: Path) -> None:
+    chosen = small(cache_dir, "maml", "sinusoid", "algo.inner_lr=1e30", "iterations=50")
+    with pytest.raises(DivergedError, match=r"task \d+ in iteration \d+ is (nan|inf).*inner_lr"):
+        run(chosen, RunDirectory(tmp_path / "run"))
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for algo in names("algo"):
+        assert "one meta-update" in dry_run(small(cache_dir, algo))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_maml_learns_sinusoids(tmp_path: Path, cache_dir: Path) -> None:
+    chosen = configured(cache_dir, "data=sinusoid", "model=mlp", "iterations=600")
+    directory = RunDirectory(tmp_path / "run")
+    run(chosen, directory)
+    steps = json.loads(directory.summary.read_text())["test"]["steps"]
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
