@@ -181,6 +181,8 @@ def _wrong_override(error: Exception) -> str:
         return f"{key}: {value[1]}"
     if named and "Error merging" not in text:
         return _no_such_key(named[1])
+    if full:
+        return f"{key}: {_one_line(text.partition('full_key:')[0])}"
     return _one_line(text)
 
 

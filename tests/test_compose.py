@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers import IMAGE_MODELS, names
 from omegaconf import OmegaConf
 
 from fewshot_cli import groups
 from fewshot_cli.compose import changed_config, job_config, sweep_configs
 from fewshot_cli.config import Config, UserError
-from tests.helpers import IMAGE_MODELS, names
 
 
 def compatible(data: str) -> list[str]:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from helpers import names
 
 from fewshot_cli import groups
 from fewshot_cli.config import UserError
-from tests.helpers import names
 
 CHOICES = [option for group in groups.SHOWN for option in groups.options(group)]
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -46,6 +49,7 @@ def test_an_error_ends_it_quietly(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_on_a_terminal_there_is_a_bar_with_rate_and_figures() -> None:
     parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=child)
     os.close(child)
     shown = b""

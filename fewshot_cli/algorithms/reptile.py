@@ -53,7 +53,7 @@ class Reptile:
             ended.append(optimizer)
             with torch.no_grad():
                 scores.append(score(phi(chunk.query_x), chunk.query_y))
-        if config.carry_state:
+        if config.carry_state and config.inner_optimizer is Optimizer.adam:
             self._carry(ended, len(tasks))
         self.meta_optimizer.step()
         return Scores.concatenate(scores)

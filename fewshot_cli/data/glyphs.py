@@ -1,8 +1,8 @@
 """The letters of the DejaVu fonts that matplotlib ships: real characters without a download.
 
 One class a letter, one alphabet a script, split by script: no script of meta-test is seen before.
-Every letter is scaled to the same box, so that "c" and "C" are one class, and letters that look
-the same (Latin "A", Greek "A", Cyrillic "A") appear once, in the first split that has them.
+Every letter is scaled to the same box. Letters that look the same (Latin, Greek and Cyrillic "A")
+appear once, in the first split that has them; so do small and capital ones of one shape ("c", "C").
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ CANVAS = 96  # pixels a side; holds the widest letter
 BOX = 0.7  # share of a picture that a letter's longer side fills
 LOOK = 28  # pixels a side at which letters are compared
 LOOKS_THE_SAME = 0.08  # share of ink by which two letters must differ
-VERSION = 1  # of the code below: a change of the pictures needs a new number
+LOOKS_LIKE_ITS_CAPITAL = 0.27  # the same for a small letter, whose strokes are thicker when scaled
+VERSION = 2  # of the code below: a change of the pictures needs a new number
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
@@ -82,6 +83,8 @@ def _render_all(faces: list[Path], size: int, samples: int) -> Arrays:
                 look = _view(*_draw(letter, fonts[:1]), LOOK).flatten()
                 if distinct and float(_unlike(looks[:distinct], look).min()) < LOOKS_THE_SAME:
                     continue
+                if _is_small_capital(letter, look, fonts[0]):
+                    continue
                 looks[distinct] = look
                 distinct += 1
                 canvases, sides = _draw(letter, fonts)
@@ -92,6 +95,14 @@ def _render_all(faces: list[Path], size: int, samples: int) -> Arrays:
             arrays[split] = torch.stack(pictures)[:, :, None].numpy()
             arrays[f"{split}_names"] = np.array(names)
     return arrays
+
+
+def _is_small_capital(letter: str, look: Tensor, font: Any) -> bool:
+    capital = letter.upper()
+    if capital == letter or len(capital) > 1:
+        return False
+    its_look = _view(*_draw(capital, [font]), LOOK).flatten()[None]
+    return float(_unlike(its_look, look)) < LOOKS_LIKE_ITS_CAPITAL
 
 
 def _script(letter: str) -> str:

@@ -7,13 +7,14 @@ import io
 
 import pytest
 import torch
+from helpers import config, image_tasks, names
 from torch import Tensor, nn
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.algorithms import Algorithm, MetaLearner
 from fewshot_cli.algorithms.scores import score
+from fewshot_cli.config import Optimizer
 from fewshot_cli.data.batch import TaskBatch
-from tests.helpers import config, image_tasks, names
 
 ALGOS = names("algo")
 ITERATIONS = 40
@@ -25,7 +26,10 @@ def fresh_net() -> nn.Module:
 
 
 def build(algo: str, chunk: int = 100, net: nn.Module | None = None) -> Algorithm:
-    return algorithms.build(net or fresh_net(), config(f"algo={algo}").algo, ITERATIONS, chunk)
+    settings = config(f"algo={algo}").algo
+    if settings.inner_optimizer is Optimizer.sgd:
+        settings.inner_lr = 0.02  # for a plain MLP; the shipped rates are for batch norm
+    return algorithms.build(net or fresh_net(), settings, ITERATIONS, chunk)
 
 
 def build_meta_learner(algo: str, chunk: int = 100) -> MetaLearner:

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from helpers import config
 from torch import nn
 
 from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
-from tests.helpers import config
 
 
 def steps(gradient: float, count: int, *overrides: str) -> list[float]:

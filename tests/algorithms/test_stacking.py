@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import IMAGE_MODELS, config
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.stacking import PerTask, chunk_size
-from tests.helpers import IMAGE_MODELS, config
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS)

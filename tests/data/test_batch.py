@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import torch
-
-from tests.helpers import image_tasks
+from helpers import image_tasks
 
 
 def test_split_keeps_all_tasks_in_order() -> None:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,20 +43,26 @@ def test_a_damaged_file_is_built_again(tmp_path: Path, damage: bytes | None) -> 
     assert np.array_equal(cached(str(tmp_path), "x", {}, never)["a"], np.arange(5))
 
 
-def build_slowly(folder: str) -> None:
-    def slow() -> Arrays:
-        with (Path(folder) / "builds").open("a") as log:
-            log.write("x")
-        time.sleep(0.3)
-        return build()
+SLOW = """
+import sys, time
+import numpy as np
+from fewshot_cli.data.cache import cached
 
-    cached(folder, "x", {}, slow)
+def slow():
+    print("built", flush=True)
+    time.sleep(0.5)
+    return {"a": np.arange(5)}
+
+assert len(cached(sys.argv[1], "x", {}, slow)["a"]) == 5
+"""
 
 
 def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        pool.map(build_slowly, [str(tmp_path)] * 4, chunksize=1)
-    assert (tmp_path / "builds").read_text() == "x"
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=60)[0] for process in started]
+    assert all(process.returncode == 0 for process in started)
+    assert "".join(said) == "built\n"
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import LITTLE, config, little_omniglot, names, picture
 from PIL import Image
 
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.data import omniglot as loader
 from fewshot_cli.data.episodes import ImageTasks
-from tests.helpers import LITTLE, config, little_omniglot, names, picture
 
 CPU = torch.device("cpu")
 
 
 def load(root: Path, cache: Path, *overrides: str) -> ImageTasks:
-    chosen: Config = config("data=omniglot", *LITTLE, *overrides, "ways=5")
+    chosen: Config = config("data=omniglot", *LITTLE, *overrides, "ways=3")
     chosen.data.root = str(root)
     return loader.load(chosen.data, str(cache), CPU)
 

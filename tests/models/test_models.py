@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import IMAGE_MODELS, config, names
 
 from fewshot_cli import models
 from fewshot_cli.config import ModelConfig
-from tests.helpers import IMAGE_MODELS, config, names
 
 
 def model_config(name: str, *overrides: str) -> ModelConfig:

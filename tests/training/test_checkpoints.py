@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import config
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.algorithms import Algorithm
 from fewshot_cli.config import UserError
 from fewshot_cli.training import checkpoints
-from tests.helpers import config
 
 CPU = torch.device("cpu")
 

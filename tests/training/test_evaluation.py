@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import TINY, config
 from scipy import stats
 
 from fewshot_cli.algorithms.scores import Scores
@@ -11,7 +12,6 @@ from fewshot_cli.config import Config
 from fewshot_cli.training.evaluation import evaluate, mean_ci95, metrics
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
-from tests.helpers import TINY, config
 
 
 def prepared(cache_dir: Path, *overrides: str) -> Setup:

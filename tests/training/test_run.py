@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from helpers import TINY, config, names
 
 from fewshot_cli.config import Config
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.training.run import DivergedError, dry_run, run
-from tests.helpers import TINY, config, names
 
 TIMES = ["elapsed_s", "tasks_per_s"]
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import torch
+from helpers import config
 
 from fewshot_cli.training.seeding import generator, initialised
-from tests.helpers import config
 
 
 def test_each_name_and_seed_has_its_own_stream() -> None:
