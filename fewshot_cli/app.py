@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -19,7 +18,7 @@ app = typer.Typer(
 )
 
 
-def _complete(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
+def _complete(incomplete: str) -> list[str]:
     from fewshot_cli.commands.complete import overrides
 
     return overrides(incomplete)
@@ -128,10 +127,6 @@ def main() -> NoReturn:
         code = _refuse(error.format_message(), error.exit_code)
     except UserError as error:
         code = _refuse(str(error), 2)
-    except BrokenPipeError:
-        # The reader went away, as in `fewshot ls | head`: nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.exit(code)
 
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,28 @@ def cached(
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(folder).expanduser() / f"{name}-{digest}.npz"
-    try:
+    lock = FileLock(f"{path}.lock")
+    with _writing_to(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            arrays = _read(path)
-            if arrays is None:
-                arrays = build()
+        lock.acquire()
+    try:
+        arrays = _read(path)
+        if arrays is None:
+            arrays = build()
+            with _writing_to(folder):
                 _write(path, arrays)
-            return arrays
+        return arrays
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing_to(folder: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"cache_dir={folder}: cannot keep {path.name} there ({error.strerror or error}); "
-            "expected a folder that can be written"
+            f"cache_dir={folder}: {error.strerror or error}; expected a folder that can be written"
         ) from error
 
 
@@ -53,11 +64,7 @@ def _read(path: Path) -> Arrays | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        raise
-    except Exception:  # cut or damaged, in any of the ways that zip and npy know: build it again
+    except Exception:  # missing, cut or damaged, in any of the ways of zip and npy: build it again
         return None
 
 

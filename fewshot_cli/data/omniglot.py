@@ -46,8 +46,10 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
         contents = [_open(root, part) for part in PARTS]
         key = {"version": VERSION, "image_size": size, "parts": [part.key() for part in contents]}
         arrays = cached(cache_dir, "omniglot", key, lambda: _decode_all(contents, size))
-    except PermissionError as error:
-        raise UserError(f"data.root={root}: no permission to read {error.filename}") from error
+    except OSError as error:
+        raise UserError(
+            f"data.root={root}: cannot read {error.filename or 'it'} ({error.strerror or error})"
+        ) from error
     images, names = torch.from_numpy(arrays["images"])[:, :, None], arrays["names"].tolist()
     chosen = _split(names, config)
     tables = {split: images[index] for split, index in chosen.items()}

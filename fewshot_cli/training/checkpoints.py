@@ -56,7 +56,7 @@ def load(path: Path, algorithm: Algorithm, device: torch.device) -> int:
 def _fill(path: Path, net: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     have = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
     found = {name: tuple(weight.shape) for name, weight in weights.items()}
-    for name in have.keys() | found.keys():
+    for name in sorted(have.keys() | found.keys(), reverse=True):  # the head first
         if have.get(name) != found.get(name):
             raise UserError(
                 f"{path}: {name} has shape {found.get(name)}, "

@@ -73,6 +73,6 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cache_dir=.*file/below"):
+    with pytest.raises(UserError, match=r"cache_dir=.*file/below: Not a directory"):
         cached(str(tmp_path / "file" / "below"), "x", {}, build)
     assert os.listdir(tmp_path) == ["file"]

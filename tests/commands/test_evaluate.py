@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Command
+from helpers import LITTLE, TINY, little_omniglot
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """One finished run for all tests of this file."""
+    from helpers import config
+
+    from fewshot_cli.runs.directory import RunDirectory
+    from fewshot_cli.training.run import run
+
+    chosen = config("algo=reptile", "model=mlp", *TINY)
+    chosen.cache_dir = str(cache_dir)
+    directory = RunDirectory(tmp_path_factory.mktemp("trained") / "run")
+    run(chosen, directory)
+    return directory.path
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def evaluation(run: Path) -> Path:
+    (found,) = (run / "evaluations").iterdir()
+    return found
+
+
+def test_the_same_settings_give_the_same_figures(fewshot: Command, run: Path) -> None:
+    done = fewshot("evaluate", "run")
+    assert done.returncode == 0, done.stderr
+    again = evaluation(run)
+    assert (again / "test_tasks.csv").read_bytes() == (run / "test_tasks.csv").read_bytes()
+    assert "meta-test" in done.stdout
+    assert str(again.relative_to(run.parent)) in done.stdout
+
+
+def test_other_numbers_of_tasks_steps_and_shots(fewshot: Command, run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = fewshot("evaluate", "run", "eval.tasks=11", "algo.eval_steps=7", "shots=3")
+    assert done.returncode == 0, done.stderr
+    test = json.loads((evaluation(run) / "summary.json").read_text())["test"]
+    assert test["tasks"] == 11
+    assert [step["adaptation_steps"] for step in test["steps"]] == list(range(8))
+    assert len(pd.read_csv(evaluation(run) / "test_tasks.csv")) == 11 * 8
+    assert len(pd.read_csv(evaluation(run) / "metrics.csv")) == 8
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_another_data_set_of_the_same_shape(fewshot: Command, run: Path) -> None:
+    little_omniglot(run.parent / "o")
+    done = fewshot("evaluate", "run", "data=omniglot", "data.root=o", *LITTLE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((evaluation(run) / "summary.json").read_text())["data"] == "omniglot"
+
+
+def test_the_last_checkpoint_instead_of_the_best(fewshot: Command, run: Path) -> None:
+    assert fewshot("evaluate", "run", "eval.checkpoint=last").returncode == 0
+    assert json.loads((evaluation(run) / "summary.json").read_text())["test"]["iteration"] == 4
+
+
+def cut(run: Path) -> None:
+    path = run / "checkpoints" / "best.pt"
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def remove_checkpoint(run: Path) -> None:
+    (run / "checkpoints" / "best.pt").unlink()
+
+
+def lock_checkpoint(run: Path) -> None:
+    remove_checkpoint(run)
+    (run / "checkpoints" / "best.pt").mkdir()
+
+
+def remove_config(run: Path) -> None:
+    (run / "config.yaml").unlink()
+
+
+def break_config(run: Path) -> None:
+    (run / "config.yaml").write_text("seed: [")
+
+
+def nothing(run: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("damage", "words", "message"),
+    [
+        (nothing, ["eval.task=3"], "eval.task: no such key; expected eval.tasks"),
+        (nothing, ["eval.tasks=0"], "eval.tasks=0: expected a finite number above 0"),
+        (nothing, ["data=nope"], "data=nope: expected glyphs, omniglot"),
+        (nothing, ["ways=5"], ", expected (5, 40) for this data, model and number of ways"),
+        (nothing, ["data=omniglot", "data.root=none"], "data.root=none: expected images_back"),
+        (cut, [], "best.pt: expected a whole checkpoint"),
+        (remove_checkpoint, [], "best.pt: no such checkpoint"),
+        (lock_checkpoint, [], "best.pt: expected a whole checkpoint"),
+        (remove_config, [], "run: expected a run directory, which has a config.yaml"),
+        (break_config, [], "config.yaml"),
+    ],
+)
+def test_a_wrong_input_is_one_line_and_leaves_nothing(
+    fewshot: Command, run: Path, damage: object, words: list[str], message: str
+) -> None:
+    assert callable(damage)
+    damage(run)
+    done = fewshot("evaluate", "run", *words)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not (run / "evaluations").exists()
+
+
+def test_a_folder_that_is_no_run(fewshot: Command) -> None:
+    done = fewshot("evaluate", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fewshot: nowhere: expected a run directory")

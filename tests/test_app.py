@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Command
+
+from fewshot_cli import __version__
+
+
+def test_the_version(fewshot: Command) -> None:
+    assert fewshot("--version").stdout == f"fewshot {__version__}\n"
+
+
+def test_help_names_every_verb(fewshot: Command) -> None:
+    shown = fewshot("--help").stdout
+    verbs = Path("fewshot_cli/commands")
+    for file in (Path(__file__).parents[1] / verbs).glob("[a-z]*.py"):
+        if file.stem != "complete":
+            assert f" {file.stem} " in shown
+    assert fewshot().stdout == shown
+
+
+def test_a_wrong_verb_is_one_line_with_the_nearest(fewshot: Command) -> None:
+    done = fewshot("trian")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fewshot: No such command 'trian'. Did you mean 'train'?\n"
+
+
+def test_a_reader_that_goes_away_makes_no_noise(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m fewshot_cli ls | true"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""

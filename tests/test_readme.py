@@ -1,0 +1,79 @@
+"""Every command of the README is run here, at a small budget, in the order in which it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import LITTLE, TINY, little_omniglot
+
+CHECKOUT = Path(__file__).parents[1]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+
+
+def budget(words: list[str]) -> list[str]:
+    """The same command, small: the README's own settings stay where they are no budget."""
+    if words[:2] == ["fewshot", "train"] and "experiment=smoke" not in words:
+        small = [word for word in TINY if not word.startswith("ways")]
+        kept = [word for word in words if not word.startswith(("iterations=", "eval.queries="))]
+        sinusoid = "data=sinusoid" in words
+        words = kept + small + ([] if sinusoid else ["model=mlp"])
+    if "data=omniglot" in words:
+        words = [*words, *LITTLE]
+    return words
+
+
+def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path) -> None:
+    little_omniglot(tmp_path / "DIR", characters=5)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "FEWSHOT_CACHE": str(cache_dir),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def run(command: str, folder: Path) -> None:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    kinds = set()
+    for command in COMMANDS:
+        words = shlex.split(command)
+        kinds.add(words[0])
+        match words[0]:
+            case "fewshot":
+                finished = sorted(tmp_path.glob("outputs/runs/*"))
+                name = finished[0].name if finished else "NAME"
+                run(shlex.join(budget(words)).replace("NAME", name), tmp_path)
+            case "make":
+                run(f"{command} -n", CHECKOUT)  # what it would do: these are what runs this test
+            case "pip" | "source":
+                pass  # test_wheel.py installs the wheel; whoever runs this has the environment
+            case _:
+                run(command, tmp_path)
+    assert kinds == {"make", "source", "fewshot", "mkdir", "printf", "pip"}
+
+
+def test_what_ls_shows_stands_in_the_readme() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "fewshot_cli", "ls"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout in README
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (CHECKOUT / link).is_file()
