@@ -25,7 +25,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (sources / name).write_bytes((CHECKOUT / name).read_bytes())
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "install", "--no-deps", "--target", folder / "installed", sources], check=True
+        [
+            *pip,
+            "install",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            folder / "installed",
+            sources,
+        ],
+        check=True,
     )
     return folder / "installed"
 
