@@ -91,7 +91,7 @@ class Reptile:
             adam.state[phi] = {
                 "step": carried["step"].clone(),
                 "exp_avg": torch.zeros_like(phi),
-                "exp_avg_sq": carried["exp_avg_sq"].expand_as(phi).clone(),
+                "exp_avg_sq": carried["exp_avg_sq"].to(phi.device).expand_as(phi).clone(),
             }
         return adam
 

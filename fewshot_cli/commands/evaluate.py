@@ -20,7 +20,13 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     trained = RunDirectory(run)
     if not trained.config.is_file():
         raise UserError(f"{run}: expected a run directory, which has a {trained.config.name}")
+    before = compose.changed_config(trained.config, [])
     config = compose.changed_config(trained.config, overrides)
+    if config.algo.kind != before.algo.kind or config.model != before.model:
+        raise UserError(
+            f"{run}: was trained with algo={before.algo.name} model={before.model.name}; "
+            "expected overrides that leave the algorithm and the model as they are"
+        )
 
     from fewshot_cli.training import checkpoints
     from fewshot_cli.training.run import meta_test, summary
@@ -29,7 +35,7 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     start = time.monotonic()
     setup = prepare(config)
     checkpoint = trained.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    iteration = checkpoints.load(checkpoint, setup.algorithm, setup.device)
+    iteration = checkpoints.load(checkpoint, setup.algorithm)
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
     tested = meta_test(setup, directory, iteration, start)

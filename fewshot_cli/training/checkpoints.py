@@ -27,14 +27,14 @@ def save(path: Path, algorithm: Algorithm, iteration: int) -> None:
         torch.save(state, file)
 
 
-def load(path: Path, algorithm: Algorithm, device: torch.device) -> int:
+def load(path: Path, algorithm: Algorithm) -> int:
     """Put a checkpoint's state into the algorithm; its iteration comes back.
 
     Raises:
         UserError: the file is missing, damaged, of another format or of another network.
     """
     try:
-        state: Any = torch.load(path, map_location=device, weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise UserError(f"{path}: has format {state['format']}, expected {FORMAT}")
         _fill(path, algorithm.net, state["net"])

@@ -39,7 +39,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     directory.begin(config)
     _meta_train(setup, directory, start)
     which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    iteration = checkpoints.load(which, setup.algorithm, setup.device)
+    iteration = checkpoints.load(which, setup.algorithm)
     tested = meta_test(setup, directory, iteration, start)
     directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
     directory.mark("completed")

@@ -42,18 +42,19 @@ def prepare(config: Config) -> Setup:
     outputs = 1 if config.data.regression else config.ways
     net = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
 
-    def chunk(shots: int, queries: int) -> int:
+    def chunk(support: int, queries: int) -> int:
         if config.chunk is not None:
             return config.chunk
-        images = config.ways * max(shots, queries)
+        images = max(support, config.ways * queries)
         return chunk_size(net, images, on_cpu=device.type == "cpu")
 
-    train_chunk = chunk(config.algo.inner_batch or config.shots, config.queries)
+    inner, support = config.algo.inner_batch, config.ways * config.shots
+    train_chunk = chunk(inner or support, config.queries)
     return Setup(
         config,
         source,
         algorithms.build(net, config.algo, config.iterations, train_chunk),
-        chunk(config.shots, config.eval.queries),
+        chunk(support, config.eval.queries),
         device,
     )
 

@@ -102,6 +102,8 @@ def nothing(run: Path) -> None:
         (nothing, ["data=nope"], "data=nope: expected glyphs, omniglot"),
         (nothing, ["ways=5"], ", expected (5, 40) for this data, model and number of ways"),
         (nothing, ["data=omniglot", "data.root=none"], "data.root=none: expected images_back"),
+        (nothing, ["algo=maml"], "was trained with algo=reptile model=mlp; expected overrides"),
+        (nothing, ["model.hidden=[3]"], "was trained with algo=reptile model=mlp"),
         (cut, [], "best.pt: expected a whole checkpoint"),
         (remove_checkpoint, [], "best.pt: no such checkpoint"),
         (lock_checkpoint, [], "best.pt: expected a whole checkpoint"),

@@ -12,8 +12,6 @@ from fewshot_cli.algorithms import Algorithm
 from fewshot_cli.config import UserError
 from fewshot_cli.training import checkpoints
 
-CPU = torch.device("cpu")
-
 
 def algorithm(seed: int, ways: int = 3) -> Algorithm:
     torch.manual_seed(seed)
@@ -24,7 +22,7 @@ def algorithm(seed: int, ways: int = 3) -> Algorithm:
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     saved, loaded = algorithm(1), algorithm(2)
     checkpoints.save(tmp_path / "last.pt", saved, 7)
-    assert checkpoints.load(tmp_path / "last.pt", loaded, CPU) == 7
+    assert checkpoints.load(tmp_path / "last.pt", loaded) == 7
     for a, b in zip(saved.net.parameters(), loaded.net.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -32,7 +30,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 def test_another_network_is_refused(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "last.pt", algorithm(1), 7)
     with pytest.raises(UserError, match=r"last.pt: 5\.(bias|weight) has shape .* number of ways"):
-        checkpoints.load(tmp_path / "last.pt", algorithm(1, ways=5), CPU)
+        checkpoints.load(tmp_path / "last.pt", algorithm(1, ways=5))
 
 
 class Evil:
@@ -57,11 +55,11 @@ def test_a_damaged_or_hostile_file_is_named_and_nothing_of_it_runs(
     with pytest.raises(
         UserError, match=r"last.pt: (expected a whole checkpoint|has format 99)"
     ) as e:
-        checkpoints.load(path, algorithm(1), CPU)
+        checkpoints.load(path, algorithm(1))
     assert "\n" not in str(e.value)
     assert not Path("executed").exists()
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.pt: no such checkpoint"):
-        checkpoints.load(tmp_path / "none.pt", algorithm(1), CPU)
+        checkpoints.load(tmp_path / "none.pt", algorithm(1))
