@@ -127,6 +127,8 @@ def main() -> NoReturn:
         code = _refuse(error.format_message(), error.exit_code)
     except UserError as error:
         code = _refuse(str(error), 2)
+    except OSError as error:  # a full disk, a folder that went away
+        code = _refuse(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     sys.exit(code)
 
 

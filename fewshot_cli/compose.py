@@ -13,9 +13,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from fewshot_cli import groups, kinds
 from fewshot_cli.config import Config, UserError, check, leaves, register
@@ -49,6 +48,8 @@ def sweep_configs(
         for override in parsed:
             if override.is_delete():
                 raise UserError(f"{override.input_line}: a setting can be changed, not removed")
+            if override.key_or_group == "hydra.mode":
+                raise UserError(f"{override.input_line}: expected -m (--multirun) instead")
             known = override.key_or_group in (*leaves(), *groups.SHOWN)
             if not known and (override.is_add() or override.is_force_add()):
                 raise UserError(_no_such_key(override.key_or_group))
@@ -159,14 +160,17 @@ def explained(config_dir: Path | None) -> Iterator[None]:
         raise UserError(_no_such_choice(error, config_dir)) from error
     except yaml.YAMLError as error:
         raise UserError(f"{_one_line(error)}: expected YAML") from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except UserError:
+        raise
+    # Odd overrides make Hydra fail with errors of many kinds, not only its own.
+    except Exception as error:
         raise UserError(_wrong_override(error)) from error
 
 
 def _no_such_choice(error: MissingConfigException, config_dir: Path | None) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if group not in groups.SHOWN:
-        return _one_line(error)
+        return _one_line(str(error).partition("Config search path")[0])
     choices = [option.name for option in groups.options(group, config_dir)]
     return f"{group}={name}: expected {nearest(name, choices)}"
 
@@ -182,7 +186,8 @@ def _wrong_override(error: Exception) -> str:
     if named and "Error merging" not in text:
         return _no_such_key(named[1])
     if full:
-        return f"{key}: {_one_line(text.partition('full_key:')[0])}"
+        why = re.sub(r"Error merging override .*\n", "", text.partition("full_key:")[0])
+        return f"{key}: {_one_line(why)}"
     return _one_line(text)
 
 

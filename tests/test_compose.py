@@ -61,6 +61,11 @@ def test_the_command_line_has_the_last_word() -> None:
         ("algo.inner_lr=???", r"algo.inner_lr: expected a value"),
         ("cache_dir=${oc.env:NOT_THERE}", r"cache_dir.*NOT_THERE"),
         ("hydra.foo=1", r"hydra.foo: no such key"),
+        ("hydra.mode=MULTIRUN", r"hydra.mode=MULTIRUN: expected -m"),
+        ("hydra/launcher=nope", r"Could not find 'hydra/launcher/nope' Available options .* basic"),
+        ("=1", r"Config group override must be a string"),
+        ("data.root=[1]", r"data.root: Cannot convert 'list' to string"),
+        ("algo@foo=maml", r"algo@foo: no such key"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_names_it(override: str, message: str) -> None:
@@ -73,6 +78,11 @@ def test_a_sweep_is_every_combination() -> None:
     configs = sweep_configs(["algo=maml,reptile", "seed=range(1,4)", "algo.inner_steps=2,3"])
     found = {(c.algo.name, c.seed, c.algo.inner_steps) for c in configs}
     assert len(configs) == len(found) == 12
+
+
+def test_each_job_of_a_sweep_has_the_settings_of_its_own_data_and_algorithm() -> None:
+    configs = sweep_configs(["data=sinusoid", "model=mlp", "algo=maml,reptile"])
+    assert [config.algo.inner_lr for config in configs] == [0.01, 0.005]
 
 
 @pytest.mark.parametrize("overrides", [["seed=1,abc"], ["algo=maml,nope"], ["ways=5,5000"]])

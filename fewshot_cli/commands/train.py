@@ -44,8 +44,8 @@ def train(
             print(try_out(config))
         return
     where, overrides = _place(overrides, multirun)
-    if cfg is None and where.exists() and (not where.is_dir() or any(where.iterdir())):
-        raise UserError(f"{where}: already holds something; expected a new or empty folder")
+    if cfg is None:
+        _reserve(where)
     _hand_to_hydra(overrides, multirun, config_dir, cfg)
     if multirun:
         _report_sweep(where)
@@ -59,6 +59,17 @@ def _place(overrides: list[str], multirun: bool) -> tuple[Path, list[str]]:
             return Path(override.partition("=")[2]), overrides
     where = Path("outputs") / ("sweeps" if multirun else "runs") / new_name()
     return where, [*overrides, f"{key}={where}"]
+
+
+def _reserve(where: Path) -> None:
+    """Make the folder, which must be empty: no run goes where another one is."""
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        if any(where.iterdir()):
+            raise UserError(f"{where}: already holds something; expected a new or empty folder")
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"{where}: {why}; expected a folder that can be made") from error
 
 
 def _hand_to_hydra(

@@ -174,6 +174,11 @@ def file_as_root(folder: Path) -> list[str]:
     return ["data=omniglot", "data.root=o"]
 
 
+def outputs_is_a_file(folder: Path) -> list[str]:
+    (folder / "outputs").write_text("")
+    return FAST
+
+
 def broken_group(folder: Path) -> list[str]:
     (folder / "mine" / "algo").mkdir(parents=True)
     (folder / "mine" / "algo" / "bad.yaml").write_text("name: [")
@@ -209,6 +214,7 @@ WRONG = {
     "png": (broken_png, "character01/0099.png: expected a PNG image"),
     "permission": (no_permission, "data.root=o: "),
     "file as root": (file_as_root, "data.root=o: expected images_background.zip"),
+    "outputs": (outputs_is_a_file, "expected a folder that can be made"),
     "yaml": (broken_group, "bad.yaml"),
 }
 
