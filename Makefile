@@ -14,7 +14,7 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(VENV)/bin/ruff check .
