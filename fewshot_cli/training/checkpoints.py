@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def load(path: Path, algorithm: Algorithm) -> int:
         UserError: the file is missing, damaged, of another format or of another network.
     """
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that are refused in the next line
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise UserError(f"{path}: has format {state['format']}, expected {FORMAT}")
         _fill(path, algorithm.net, state["net"])
