@@ -41,4 +41,4 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     tested = meta_test(setup, directory, iteration, start)
     directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
     directory.mark("completed")
-    result.show(directory)
+    result.show(directory, trained)

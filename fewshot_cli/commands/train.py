@@ -113,7 +113,7 @@ def job(composed: DictConfig) -> None:
     except Exception as error:
         _fail(directory, error, alone)
     else:
-        result.show(directory)
+        result.show(directory, directory)
 
 
 def _fail(directory: RunDirectory, error: Exception, alone: bool) -> None:

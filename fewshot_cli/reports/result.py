@@ -10,8 +10,13 @@ from rich.table import Table
 from fewshot_cli.runs.directory import RunDirectory, shown
 
 
-def show(directory: RunDirectory) -> None:
-    """Print a run's meta-test by adaptation step, where its files are and what to type next."""
+def show(directory: RunDirectory, trained: RunDirectory) -> None:
+    """Print a meta-test by adaptation step, where its files are and what to type next.
+
+    Args:
+        directory: has the figures.
+        trained: the run that has the checkpoint; the same one but for `fewshot evaluate`.
+    """
     summary = directory.read(directory.summary)
     test = summary["test"]
     regression = test["steps"][0]["accuracy"] is None
@@ -40,10 +45,12 @@ def show(directory: RunDirectory) -> None:
     console = Console(soft_wrap=True)
     console.print(table)
     print(f"Files: {shown(directory.path)}")
-    print(f"Next:  fewshot evaluate {shown(directory.path)} eval.tasks=2000")
+    print(f"Next:  fewshot evaluate {shown(trained.path)} eval.tasks=2000")
 
 
-def _figure(mean: float, ci95: float | None, form: str) -> str:
+def _figure(mean: float | None, ci95: float | None, form: str) -> str:
+    if mean is None:
+        return "not finite"
     return f"{mean:{form}}" + (f" ± {ci95:{form}}" if ci95 is not None else "")
 
 

@@ -68,7 +68,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
     draws = generator(config.seed, "train tasks")
     inner = generator(config.seed, "inner batches")
-    best, latest = -math.inf, dict[str, str]()
+    best, latest = None, dict[str, str]()
     since, since_time = list[Scores](), time.monotonic()
     with Progress("Meta-training", iterations, "iterations") as progress:
         for iteration in range(1, iterations + 1):
@@ -87,7 +87,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
                 valid = _meta_validate(setup, directory, iteration, start)
                 goodness = -valid.loss if valid.accuracy is None else valid.accuracy
                 checkpoints.save(directory.checkpoints / "last.pt", algorithm, iteration)
-                if goodness > best:
+                if best is None or math.isnan(best) or goodness > best:
                     best = goodness
                     checkpoints.save(directory.checkpoints / "best.pt", algorithm, iteration)
                 shown = valid.loss if valid.accuracy is None else valid.accuracy
@@ -166,8 +166,9 @@ def summary(
             "steps": [
                 {
                     "adaptation_steps": row.adaptation_steps,
-                    "loss": row.loss,
-                    "loss_ci95": row.loss_ci95,
+                    # JSON has no infinities.
+                    "loss": row.loss if math.isfinite(row.loss) else None,
+                    "loss_ci95": row.loss_ci95 if math.isfinite(row.loss) else None,
                     "accuracy": row.accuracy,
                     "accuracy_ci95": row.accuracy_ci95,
                 }

@@ -41,7 +41,8 @@ def test_the_same_settings_give_the_same_figures(fewshot: Command, run: Path) ->
     again = evaluation(run)
     assert (again / "test_tasks.csv").read_bytes() == (run / "test_tasks.csv").read_bytes()
     assert "meta-test" in done.stdout
-    assert str(again.relative_to(run.parent)) in done.stdout
+    assert f"Files: {again.relative_to(run.parent)}\n" in done.stdout
+    assert "Next:  fewshot evaluate run eval.tasks=2000\n" in done.stdout
 
 
 def test_other_numbers_of_tasks_steps_and_shots(fewshot: Command, run: Path) -> None:

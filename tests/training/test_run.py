@@ -10,6 +10,7 @@ import yaml
 from helpers import TINY, config, names
 
 from fewshot_cli.config import Config
+from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.training.run import DivergedError, dry_run, run
 
@@ -124,6 +125,29 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, cache_dir: Path)
     chosen = small(cache_dir, "maml", "sinusoid", "algo.inner_lr=1e30", "iterations=50")
     with pytest.raises(DivergedError, match=r"task \d+ in iteration \d+ is (nan|inf).*inner_lr"):
         run(chosen, RunDirectory(tmp_path / "run"))
+
+
+def test_adaptation_that_diverges_is_reported_as_such(
+    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    run(small(cache_dir, "scratch", "sinusoid", "algo.inner_lr=1e30"), directory)
+    result.show(directory, directory)
+    assert "not finite" in capsys.readouterr().out
+    test = json.loads(directory.summary.read_text(), parse_constant=pytest.fail)["test"]
+    assert test["steps"][0]["loss"] > 0
+    assert test["steps"][-1]["loss"] is None
+
+
+def test_a_validation_that_is_no_number_still_leaves_a_best_checkpoint(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    diverging = ["algo.inner_lr=1e4", "algo.inner_steps=1", "algo.eval_steps=60"]
+    run(small(cache_dir, "fomaml", "sinusoid", *diverging, "iterations=1"), directory)
+    metrics = pd.read_csv(directory.metrics)
+    assert not metrics[metrics.split == "valid"].loss.abs().max() < float("inf")
+    assert (directory.checkpoints / "best.pt").is_file()
 
 
 def test_a_dry_run_writes_nothing(
