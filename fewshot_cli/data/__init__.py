@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import typing
+
 import torch
 
 from fewshot_cli import kinds
 from fewshot_cli.config import DataConfig
 from fewshot_cli.data.batch import TaskSource
+
+# The latest source: the check before a run and the jobs of a sweep ask for the same one again.
+_held: dict[str, typing.Any] = {}
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource:
@@ -15,5 +21,9 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
     Raises:
         UserError: the data cannot be read; names the key or file.
     """
-    source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)
-    return source
+    asked = (config, cache_dir, device)
+    if _held.get("asked") != asked:
+        _held.clear()  # first, so that two data sets are never in memory together
+        source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)
+        _held.update(asked=copy.deepcopy(asked), source=source)
+    return typing.cast(TaskSource, _held["source"])

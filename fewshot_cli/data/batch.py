@@ -36,7 +36,7 @@ class TaskBatch:
 
 
 class TaskSource(Protocol):
-    """Where tasks come from. `outputs` is what the model must give: 1 value, or N logits."""
+    """Where tasks come from; `input_shape` is that of one example."""
 
     input_shape: tuple[int, ...]
 

@@ -35,6 +35,9 @@ def cached(
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(folder).expanduser() / f"{name}-{digest}.npz"
+    ready = _read(path)
+    if ready is not None:
+        return ready
     lock = FileLock(f"{path}.lock")
     with _writing_to(folder):
         path.parent.mkdir(parents=True, exist_ok=True)

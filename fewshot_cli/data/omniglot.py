@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 
@@ -39,18 +40,26 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
             network to download it.
     """
     assert config.image_size is not None
-    assert config.classes is not None
+    assert config.samples is not None
     size = config.image_size
+    if config.samples > DRAWINGS:
+        raise UserError(f"data.samples={config.samples}: Omniglot has {DRAWINGS} drawings of each")
     root = Path(config.root).expanduser() if config.root else _download(cache_dir)
     try:
         contents = [_open(root, part) for part in PARTS]
-        key = {"version": VERSION, "image_size": size, "parts": [part.key() for part in contents]}
+        key = {
+            "version": VERSION,
+            "renderer": PIL.__version__,
+            "image_size": size,
+            "parts": [part.key() for part in contents],
+        }
         arrays = cached(cache_dir, "omniglot", key, lambda: _decode_all(contents, size))
     except OSError as error:
         raise UserError(
             f"data.root={root}: cannot read {error.filename or 'it'} ({error.strerror or error})"
         ) from error
-    images, names = torch.from_numpy(arrays["images"])[:, :, None], arrays["names"].tolist()
+    images = torch.from_numpy(arrays["images"])[:, : config.samples, None]
+    names = arrays["names"].tolist()
     chosen = _split(names, config)
     tables = {split: images[index] for split, index in chosen.items()}
     for split in tables:
@@ -98,7 +107,10 @@ class _Archive:
                 for name in sorted(archive.namelist()):
                     if name.endswith(".png"):
                         yield name, archive.read(name)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except OSError:
+            raise
+        # zipfile and zlib let errors of many kinds out of a damaged archive.
+        except Exception as error:
             raise UserError(f"{self.path}: expected a whole zip archive ({error})") from error
 
 

@@ -65,6 +65,15 @@ def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
     assert "".join(said) == "built\n"
 
 
+def test_a_cache_that_is_ready_needs_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that many share may be read-only."""
+    cached(str(tmp_path), "x", {}, build)
+    monkeypatch.setattr("fewshot_cli.data.cache.FileLock.acquire", never)
+    assert np.array_equal(cached(str(tmp_path), "x", {}, never)["a"], np.arange(5))
+
+
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         cached(str(tmp_path), "x", {}, never)

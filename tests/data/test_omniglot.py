@@ -93,6 +93,15 @@ def test_alphabets_split_tests_on_the_evaluation_alphabets(tmp_path: Path) -> No
     assert {image.numpy().tobytes() for image in images["test"].flatten(0, 1)} == expected
 
 
+def test_fewer_samples_are_the_first_drawings(tmp_path: Path) -> None:
+    root = little_omniglot(tmp_path)
+    every = load(root, tmp_path / "cache").images["test"]
+    some = load(root, tmp_path / "cache", "data.samples=17").images["test"]
+    assert torch.equal(some, every[:, :17])
+    with pytest.raises(UserError, match=r"data.samples=21: Omniglot has 20 drawings"):
+        load(root, tmp_path / "cache", "data.samples=21")
+
+
 def break_zip(root: Path) -> None:
     path = root / "images_evaluation.zip"
     path.write_bytes(path.read_bytes()[:-200])
@@ -101,6 +110,20 @@ def break_zip(root: Path) -> None:
 def break_png(root: Path) -> None:
     with zipfile.ZipFile(root / "images_evaluation.zip", "a") as archive:
         archive.writestr("images_evaluation/e1/character01/0099.png", picture(1)[:60])
+
+
+def damage_the_data(root: Path) -> None:
+    """Flip bytes inside the compressed pictures: the directory at the end stays whole."""
+    path = root / "images_evaluation.zip"
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    data = bytearray(path.read_bytes())
+    for place in range(200, 20_000, 97):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
 
 
 def one_drawing_too_many(root: Path) -> None:
@@ -112,6 +135,7 @@ def one_drawing_too_many(root: Path) -> None:
     ("damage", "message"),
     [
         (break_zip, "images_evaluation.zip: expected a whole zip archive"),
+        (damage_the_data, "images_evaluation.zip: expected a whole zip archive"),
         (break_png, "character01/0099.png: expected a PNG image"),
         (one_drawing_too_many, "character01: has 21 drawings, expected 20"),
         (lambda root: (root / "images_evaluation.zip").unlink(), "expected images_evaluation.zip"),
