@@ -128,7 +128,12 @@ def mini_batches(
     if batch is None:
         return torch.arange(images).expand(tasks, steps, -1)
     rounds = -(-steps * batch // images)
-    order = torch.rand(tasks, rounds, images, generator=generator).argsort(-1).flatten(1)
+    # A generator a task: more steps go on from the same first ones, whatever tasks come before.
+    seeds = torch.randint(2**62, (tasks,), generator=generator).tolist()
+    keys = [
+        torch.rand(rounds, images, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+    ]
+    order = torch.stack(keys).argsort(-1).flatten(1)
     return order[:, : steps * batch].view(tasks, steps, batch)
 
 

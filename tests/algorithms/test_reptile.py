@@ -145,6 +145,12 @@ def test_mini_batches_use_every_image_equally_often(images: int, steps: int, bat
         assert len(set(first_round)) == len(first_round)
 
 
+def test_more_steps_go_on_from_the_same_mini_batches() -> None:
+    few = reptile.mini_batches(3, 5, 3, 2, generator())
+    many = reptile.mini_batches(3, 5, 20, 2, generator())
+    assert torch.equal(few, many[:, :3])
+
+
 def test_without_a_batch_size_every_step_sees_the_whole_support_set() -> None:
     order = reptile.mini_batches(2, 6, 3, None, generator())
     assert (order == torch.arange(6)).all()
