@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from hydra import compose, initialize_config_dir, initialize_config_module
+from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +18,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from fewshot_cli import groups, kinds
-from fewshot_cli.config import Config, UserError, check, leaves, register
+from fewshot_cli.config import Config, DataConfig, UserError, check, leaves, register
 from fewshot_cli.kinds import nearest
 
 CONF = "fewshot_cli.conf"
@@ -44,15 +45,9 @@ def sweep_configs(
         UserError: names the override that is wrong, in whichever job it is.
     """
     with explained(config_dir), initialize_config_module(CONF, version_base=VERSION):
-        parsed = _parse(overrides)
+        parsed = parse(overrides)
         for override in parsed:
-            if override.is_delete():
-                raise UserError(f"{override.input_line}: a setting can be changed, not removed")
-            if override.key_or_group == "hydra.mode":
-                raise UserError(f"{override.input_line}: expected -m (--multirun) instead")
-            known = override.key_or_group in (*leaves(), *groups.SHOWN)
-            if not known and (override.is_add() or override.is_force_add()):
-                raise UserError(_no_such_key(override.key_or_group))
+            _refuse_no_setting(override)
             if override.is_sweep_override() and not multirun:
                 raise UserError(f"{override.input_line}: several values need -m (--multirun)")
         ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
@@ -65,25 +60,74 @@ def sweep_configs(
     return configs
 
 
-def changed_config(saved: Path, overrides: list[str]) -> Config:
-    """The config that a run was made with, changed by overrides; groups may be chosen anew.
+def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...]) -> Config:
+    """The config that a run was made with, changed by overrides.
+
+    Args:
+        saved: a run's config.yaml.
+        may_change: the keys that an override may name; "eval." stands for all that begin so.
+            `data` takes the whole group from the file of that name.
 
     Raises:
         UserError: names the file or the override that is wrong.
     """
-    with explained(None), initialize_config_dir(str(saved.parent.resolve()), version_base=VERSION):
-        shipped = [path.name for path in groups.shipped().iterdir() if path.is_dir()]
-        # The saved file has no defaults list in which a group could be replaced: it is added.
-        added = [
-            f"+{override.input_line}" if override.key_or_group in shipped else override.input_line
-            for override in _parse(overrides)
-        ]
-        composed = compose(
-            saved.name, overrides=[*map(str, added), f"hydra.searchpath=[pkg://{CONF}]"]
-        )
-        config = to_config(composed)
-    _check(config)
-    return config
+    here = job_config([])
+    with explained(None):
+        config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(saved))
+        # The run may come from another machine.
+        config.cache_dir = here.cache_dir
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        for override in parsed:
+            _refuse_no_setting(override)
+            key = override.key_or_group
+            choices = [leaf for leaf in leaves() if leaf.startswith(may_change)]
+            if key not in (*choices, *may_change):
+                offered = nearest(key, choices)
+                raise UserError(f"{key}: no setting of the test; expected {offered}")
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: expected one value")
+        # Groups first, as Hydra does it.
+        for override in sorted(parsed, key=lambda override: override.key_or_group != "data"):
+            if override.key_or_group == "data":
+                chosen = OmegaConf.structured(DataConfig)
+                config.data = OmegaConf.merge(chosen, _option("data", override.value()).content())
+            else:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
+        changed = to_config(config)
+    _refuse_unread(parsed, [changed], None)
+    _check(changed)
+    return changed
+
+
+def _option(group: str, name: object) -> groups.Option:
+    options = {option.name: option for option in groups.options(group)}
+    if name not in options:
+        raise UserError(f"{group}={name}: expected {nearest(str(name), options)}")
+    return options[str(name)]
+
+
+FACTS = ("name", "kind", "regression", "images_only", "first_order")
+TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
+
+
+def _refuse_no_setting(override: Override) -> None:
+    """Overrides that are well formed and yet set nothing that a user may set."""
+    line, key = override.input_line, override.key_or_group
+    if not key:
+        raise UserError(f"{line}: expected KEY=VALUE or GROUP=CHOICE")
+    if override.is_delete():
+        raise UserError(f"{line}: a setting can be changed, not removed")
+    if key.startswith("hydra.") and not key.startswith(TOLD_TO_HYDRA):
+        told = ", ".join(f"{may}*" if may[-1] == "." else may for may in TOLD_TO_HYDRA)
+        raise UserError(f"{line}: of Hydra's own settings, expected {told}")
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
+        raise UserError(f"{line}: expected a plain path")
+    group, _, fact = key.partition(".")
+    if group in ("data", "model", "algo") and fact in FACTS:
+        raise UserError(f"{key}: tells what the {group} is; expected another choice, {group}=...")
+    known = key in (*leaves(), *groups.SHOWN)
+    if not known and (override.is_add() or override.is_force_add()):
+        raise UserError(_no_such_key(key))
 
 
 def search_path(config_dir: Path | None) -> list[str]:
@@ -103,6 +147,8 @@ def to_config(composed: object) -> Config:
     # The schema once more, since Hydra's + lets keys in that it does not have.
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     assert isinstance(config, Config)
+    if config.data.root is not None:
+        config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     return config
 
 
@@ -116,7 +162,8 @@ def _check(config: Config) -> None:
         kinds.check(room, kind)
 
 
-def _parse(overrides: list[str]) -> list[Override]:
+def parse(overrides: list[str]) -> list[Override]:
+    """What Hydra's grammar makes of the overrides; inside a `with` that initialises Hydra."""
     loader = GlobalHydra.instance().config_loader()
     return OverridesParser.create(config_loader=loader).parse_overrides(overrides)
 
@@ -150,8 +197,11 @@ def explained(config_dir: Path | None) -> Iterator[None]:
     Raises:
         UserError: for everything that is wrong with the composition inside the `with`.
     """
-    if config_dir is not None and not config_dir.is_dir():
-        raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
+        for group in groups.SHOWN:
+            groups.options(group, config_dir)
     try:
         yield
     except OverrideParseException as error:

@@ -211,30 +211,33 @@ def _check_classes(config: Config) -> None:
     if config.ways < 2:
         raise UserError(f"ways={config.ways}: expected 2 or more for classification")
     data, algo = config.data, config.algo
-    if data.classes is not None:
-        for split, rotated in (
-            ("train", data.rotations is not Rotations.none),
-            ("valid", data.rotations is Rotations.all),
-            ("test", data.rotations is Rotations.all),
-        ):
-            classes = getattr(data.classes, split) * (4 if rotated else 1)
-            if config.ways > classes:
-                raise UserError(
-                    f"ways={config.ways}: data={data.name} has {classes} classes in its "
-                    f"{split} split, expected at most that many"
-                )
-    if data.samples is not None:
-        for shots_key, shots, queries_key, queries in (
-            ("shots", config.shots, "eval.queries", config.eval.queries),
-            ("shots", config.shots, "queries", config.queries)
-            if algo.train_shots is None
-            else ("algo.train_shots", algo.train_shots, "queries", config.queries),
-        ):
-            if shots + queries > data.samples:
-                raise UserError(
-                    f"{shots_key}={shots} and {queries_key}={queries}: data={data.name} has "
-                    f"{data.samples} images of a class, expected their sum to be at most that"
-                )
+    for key in ("image_size", "samples", "classes"):
+        if getattr(data, key) is None:
+            raise UserError(f"data.{key}=null: data={data.name} needs a value")
+    assert data.classes is not None
+    assert data.samples is not None
+    for split, rotated in (
+        ("train", data.rotations is not Rotations.none),
+        ("valid", data.rotations is Rotations.all),
+        ("test", data.rotations is Rotations.all),
+    ):
+        classes = getattr(data.classes, split) * (4 if rotated else 1)
+        if config.ways > classes:
+            raise UserError(
+                f"ways={config.ways}: data={data.name} has {classes} classes in its "
+                f"{split} split, expected at most that many"
+            )
+    for shots_key, shots, queries_key, queries in (
+        ("shots", config.shots, "eval.queries", config.eval.queries),
+        ("shots", config.shots, "queries", config.queries)
+        if algo.train_shots is None
+        else ("algo.train_shots", algo.train_shots, "queries", config.queries),
+    ):
+        if shots + queries > data.samples:
+            raise UserError(
+                f"{shots_key}={shots} and {queries_key}={queries}: data={data.name} has "
+                f"{data.samples} images of a class, expected their sum to be at most that"
+            )
 
 
 def _check_device(device: str) -> None:

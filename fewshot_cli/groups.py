@@ -35,10 +35,14 @@ class Option:
         found = re.search(r"^#(?! *@package) *(.+)$", self.text, re.MULTILINE)
         return found[1] if found else ""
 
+    def content(self) -> dict[str, Any]:
+        """What the file says of its own group."""
+        content: Any = yaml.safe_load(self.text) or {}
+        return dict(content.get(self.group, content))
+
     def keys(self) -> set[str]:
         """The keys of its group that this choice reads: those that its file lists."""
-        content: Any = yaml.safe_load(self.text) or {}
-        return set(content.get(self.group, content))
+        return set(self.content())
 
 
 def shipped() -> Path:
@@ -47,13 +51,17 @@ def shipped() -> Path:
 
 
 def options(group: str, config_dir: Path | None = None) -> list[Option]:
-    """The choices of a group, by name; a user's own file stands in for a shipped one.
+    """The choices of a group, by name.
 
     Raises:
-        UserError: there is no such group.
+        UserError: there is no such group, or a user's own file has the name of a shipped one,
+            which Hydra would take instead.
     """
-    folders = [shipped() / group] + ([config_dir / group] if config_dir else [])
-    found = {path.stem: Option(group, path) for at in folders for path in at.glob("*.yaml")}
+    found = {path.stem: Option(group, path) for path in (shipped() / group).glob("*.yaml")}
+    for path in (config_dir / group).glob("*.yaml") if config_dir else ():
+        if path.stem in found:
+            raise UserError(f"{path}: {group}={path.stem} is shipped; expected another file name")
+        found[path.stem] = Option(group, path)
     if not found:
         raise UserError(f"group {group}: expected one of {', '.join(SHOWN)}")
     return [found[name] for name in sorted(found)]

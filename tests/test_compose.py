@@ -7,6 +7,7 @@ from helpers import IMAGE_MODELS, names
 from omegaconf import OmegaConf
 
 from fewshot_cli import groups
+from fewshot_cli.commands.evaluate import MAY_CHANGE
 from fewshot_cli.compose import changed_config, job_config, sweep_configs
 from fewshot_cli.config import Config, UserError
 
@@ -57,13 +58,19 @@ def test_the_command_line_has_the_last_word() -> None:
         ("seed=1,2", r"seed=1,2: several values need -m"),
         ("algo.inner_batch=3", r"algo=maml does not read it; expected algo.inner_lr or"),
         ("data.root=x", r"data.root: data=glyphs does not read it"),
-        ("++algo.kind=../x", r"kind=../x: expected a file of fewshot_cli/algorithms"),
+        ("++algo.kind=../x", r"algo.kind: tells what the algo is; expected another choice"),
+        ("algo.name=mine", r"algo.name: tells what"),
+        ("data.regression=true", r"data.regression: tells what"),
+        ("model.images_only=false", r"model.images_only: tells what"),
         ("algo.inner_lr=???", r"algo.inner_lr: expected a value"),
         ("cache_dir=${oc.env:NOT_THERE}", r"cache_dir.*NOT_THERE"),
-        ("hydra.foo=1", r"hydra.foo: no such key"),
-        ("hydra.mode=MULTIRUN", r"hydra.mode=MULTIRUN: expected -m"),
+        ("hydra.foo=1", r"hydra.foo=1: of Hydra's own settings, expected hydra.run.dir"),
+        ("hydra.mode=MULTIRUN", r"hydra.mode=MULTIRUN: of Hydra's own settings"),
+        ("hydra.sweep.subdir=x", r"hydra.sweep.subdir=x: of Hydra's own settings"),
+        ("hydra.output_subdir=null", r"hydra.output_subdir=null: of Hydra's own settings"),
+        ("hydra.run.dir=${now:%H}", r"hydra.run.dir=.*: expected a plain path"),
         ("hydra/launcher=nope", r"Could not find 'hydra/launcher/nope' Available options .* basic"),
-        ("=1", r"Config group override must be a string"),
+        ("=1", r"=1: expected KEY=VALUE or GROUP=CHOICE"),
         ("data.root=[1]", r"data.root: Cannot convert 'list' to string"),
         ("algo@foo=maml", r"algo@foo: no such key"),
     ],
@@ -119,21 +126,82 @@ def save(config: Config, path: Path) -> Path:
     return path
 
 
+def test_a_kind_from_a_user_s_own_file_reaches_no_other_code(tmp_path: Path) -> None:
+    (tmp_path / "algo").mkdir()
+    text = {option.name: option.text for option in groups.options("algo")}["maml"]
+    (tmp_path / "algo" / "mine.yaml").write_text(text.replace("kind: maml", "kind: os"))
+    with pytest.raises(UserError, match=r"kind=os: expected a file of fewshot_cli/algorithms"):
+        job_config(["algo=mine"], tmp_path)
+
+
+def test_a_user_s_own_file_does_not_take_a_shipped_name(tmp_path: Path) -> None:
+    (tmp_path / "algo").mkdir()
+    (tmp_path / "algo" / "maml.yaml").write_text("name: maml")
+    with pytest.raises(UserError, match=r"maml.yaml: algo=maml is shipped; expected another"):
+        job_config([], tmp_path)
+
+
+def changed(saved: Path, *overrides: str) -> Config:
+    return changed_config(saved, list(overrides), MAY_CHANGE)
+
+
 def test_a_saved_config_changes_only_where_it_is_told(tmp_path: Path) -> None:
     saved = save(job_config(["algo=reptile", "seed=7"]), tmp_path / "config.yaml")
-    same = changed_config(saved, [])
+    same = changed(saved)
     assert same == job_config(["algo=reptile", "seed=7"])
-    changed = changed_config(saved, ["eval.tasks=7", "data=omniglot", "data.root=/x", "shots=3"])
-    assert (changed.eval.tasks, changed.shots, changed.seed) == (7, 3, 7)
-    assert (changed.data.name, changed.data.root) == ("omniglot", "/x")
-    assert changed.algo == same.algo
+    other = changed(saved, "eval.tasks=7", "data.root=/x", "data=omniglot", "shots=3")
+    assert (other.eval.tasks, other.shots, other.seed) == (7, 3, 7)
+    assert other.algo == same.algo
+    fresh = job_config(["data=omniglot", "data.root=/x"])
+    assert other.data == fresh.data
+
+
+def test_another_data_set_keeps_nothing_of_the_one_before(tmp_path: Path) -> None:
+    saved = save(job_config(["data=omniglot", "data.root=/x"]), tmp_path / "config.yaml")
+    assert changed(saved, "data=glyphs").data == job_config([]).data
+
+
+def test_the_cache_is_this_machine_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = save(job_config(["cache_dir=/of/another/machine"]), tmp_path / "config.yaml")
+    monkeypatch.setenv("FEWSHOT_CACHE", "/of/this/one")
+    assert changed(saved).cache_dir == "/of/this/one"
+    assert changed(saved, "cache_dir=/told").cache_dir == "/told"
+
+
+def test_a_root_is_kept_from_wherever_one_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert job_config(["data=omniglot", "data.root=here"]).data.root == str(tmp_path / "here")
 
 
 @pytest.mark.parametrize(
-    "override", ["eval.task=7", "data=nope", "eval.tasks=x", "foo", "ways=500"]
+    ("override", "message"),
+    [
+        ("eval.task=7", r"eval.task: no setting of the test; expected eval.tasks"),
+        ("data=nope", r"data=nope: expected glyphs, omniglot"),
+        ("eval.tasks=x", r"eval.tasks: Value 'x' of type 'str'"),
+        ("foo", r"foo: expected KEY=VALUE"),
+        ("=1", r"=1: expected KEY=VALUE"),
+        ("~algo", r"~algo: a setting can be changed, not removed"),
+        ("+foo=1", r"foo: no such key"),
+        ("eval.tasks=1,2", r"eval.tasks=1,2: expected one value"),
+        # They say how the weights came about.
+        *((line, r"no setting of the test") for line in ("seed=5", "ways=3", "iterations=1")),
+        *((line, r"no setting of the test") for line in ("algo=fomaml", "model=fc")),
+        *((line, r"no setting of the test") for line in ("algo.inner_steps=9", "queries=2")),
+        *((line, r"no setting of the test") for line in ("experiment=smoke", "tuned=x_y")),
+        ("hydra.run.dir=x", r"hydra.run.dir: no setting of the test"),
+        ("data.kind=sinusoid", r"data.kind: tells what the data is"),
+        ("data.root=x", r"data.root: data=glyphs does not read it"),
+        ("algo.eval_inner_batch=5", r"algo=maml does not read it"),
+        ("data.classes=null", r"data.classes"),
+        ("data.samples=null", r"data.samples=null: data=glyphs needs a value"),
+        ("shots=15", r"shots=15 and eval.queries=15"),
+    ],
 )
-def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str) -> None:
+def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str, message: str) -> None:
     saved = save(job_config([]), tmp_path / "config.yaml")
-    with pytest.raises(UserError, match=override.partition("=")[0]) as caught:
-        changed_config(saved, [override])
+    with pytest.raises(UserError, match=message) as caught:
+        changed(saved, override)
     assert "\n" not in str(caught.value)

@@ -26,6 +26,9 @@ from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
         (["algo.inner_lr=nan"], r"algo.inner_lr=nan: expected a finite number above 0"),
         (["algo.meta_lr=inf"], r"algo.meta_lr=inf: expected a finite number above 0"),
         (["data=omniglot", "ways=101"], r"ways=101: data=omniglot has 100 classes in its valid"),
+        (["data.samples=null"], r"data.samples=null: data=glyphs needs a value"),
+        (["data.classes=null"], r"data.classes=null: data=glyphs needs a value"),
+        (["model=mlp", "data.image_size=null"], r"data.image_size=null: data=glyphs needs"),
         (["model=mlp", "model.hidden=[40,0]"], r"model.hidden=0: expected"),
     ],
 )

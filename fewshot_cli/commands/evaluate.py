@@ -10,23 +10,27 @@ from fewshot_cli.config import UserError
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import RunDirectory, new_name
 
+# The rest of a run's config says how its weights came about.
+MAY_CHANGE = (
+    *("data", "data.", "eval.", "shots", "chunk", "device", "cache_dir"),
+    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr"),
+)
+
 
 def evaluate(run: Path, overrides: list[str]) -> None:
     """Leave RUN/evaluations/NAME/ with the files of a run that a test writes.
 
     Raises:
         UserError: the run, its checkpoint or an override is wrong; nothing was written.
+        SystemExit: 1 if the test failed.
     """
     trained = RunDirectory(run)
     if not trained.config.is_file():
         raise UserError(f"{run}: expected a run directory, which has a {trained.config.name}")
-    before = compose.changed_config(trained.config, [])
-    config = compose.changed_config(trained.config, overrides)
-    if config.algo.kind != before.algo.kind or config.model != before.model:
-        raise UserError(
-            f"{run}: was trained with algo={before.algo.name} model={before.model.name}; "
-            "expected overrides that leave the algorithm and the model as they are"
-        )
+    before = compose.changed_config(trained.config, [], MAY_CHANGE).data
+    config = compose.changed_config(trained.config, overrides, MAY_CHANGE)
+    if config.data.regression != before.regression:
+        raise UserError(f"data={config.data.name}: expected data of the kind of {before.name}")
 
     from fewshot_cli.training import checkpoints
     from fewshot_cli.training.run import meta_test, summary
@@ -38,7 +42,7 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     iteration = checkpoints.load(checkpoint, setup.algorithm)
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
-    tested = meta_test(setup, directory, iteration, start)
-    directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
-    directory.mark("completed")
+    with directory.recorded():
+        tested = meta_test(setup, directory, iteration, start)
+        directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
     result.show(directory, trained)

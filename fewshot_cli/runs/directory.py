@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +19,7 @@ from uuid import uuid4
 from omegaconf import OmegaConf
 
 from fewshot_cli.config import Config, UserError
+from fewshot_cli.progress import say
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,29 @@ class RunDirectory:
         with atomic(self.status) as file:
             json.dump({"status": status, "error": error}, file)
             file.write("\n")
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Leave in status.json how the work inside the `with` ended.
+
+        Raises:
+            SystemExit: 1 after an error, said in one line; traceback.txt has the rest.
+            KeyboardInterrupt: as it came.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.mark("interrupted", "interrupted from the keyboard")
+            say(f"fewshot: interrupted; what was written is in {shown(self.path)}")
+            raise
+        except Exception as error:
+            line = " ".join(str(error).split()) or type(error).__name__
+            self.mark("failed", line)
+            with atomic(self.path / "traceback.txt") as file:
+                traceback.print_exception(error, file=file)
+            say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
+            sys.exit(1)
+        self.mark("completed")
 
     def read(self, path: Path) -> dict[str, Any]:
         """One of the JSON files.

@@ -31,18 +31,17 @@ def run(config: Config, directory: RunDirectory) -> None:
     """Meta-train with meta-validation, meta-test, and leave the run directory complete.
 
     Raises:
-        UserError: the device or the data is not what the config says; nothing was written.
+        UserError: the device or the data is not what the config says.
         DivergedError: names the iteration.
     """
     start = time.monotonic()
-    setup = prepare(config)
     directory.begin(config)
+    setup = prepare(config)
     _meta_train(setup, directory, start)
     which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
     iteration = checkpoints.load(which, setup.algorithm)
     tested = meta_test(setup, directory, iteration, start)
     directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
-    directory.mark("completed")
 
 
 def dry_run(config: Config) -> str:
@@ -84,6 +83,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
                 latest |= figures(row)
                 since, since_time = [], time.monotonic()
             if iteration % config.eval.every == 0 or last:
+                paused = time.monotonic()
                 valid = _meta_validate(setup, directory, iteration, start)
                 goodness = -valid.loss if valid.accuracy is None else valid.accuracy
                 checkpoints.save(directory.checkpoints / "last.pt", algorithm, iteration)
@@ -92,7 +92,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
                     checkpoints.save(directory.checkpoints / "best.pt", algorithm, iteration)
                 shown = valid.loss if valid.accuracy is None else valid.accuracy
                 latest["valid"] = f"{shown:.3f}" if valid.accuracy is None else f"{shown:.1%}"
-                since_time = time.monotonic()
+                since_time += time.monotonic() - paused
             progress.advance(1, latest)
     if not iterations:
         for name in Checkpoint:

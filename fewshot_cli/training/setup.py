@@ -37,8 +37,7 @@ def prepare(config: Config) -> Setup:
         UserError: the device is not there, or the data cannot be read.
     """
     make_deterministic()
-    device = _device(config.device)
-    source = data.load(config.data, config.cache_dir, device)
+    device, source = data_on_device(config)
     outputs = 1 if config.data.regression else config.ways
     net = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
 
@@ -48,8 +47,9 @@ def prepare(config: Config) -> Setup:
         images = max(support, config.ways * queries)
         return chunk_size(net, images, on_cpu=device.type == "cpu")
 
-    inner, support = config.algo.inner_batch, config.ways * config.shots
-    train_chunk = chunk(inner or support, config.queries)
+    support = config.ways * config.shots
+    trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
+    train_chunk = chunk(trained_on, config.queries)
     return Setup(
         config,
         source,
@@ -57,6 +57,16 @@ def prepare(config: Config) -> Setup:
         chunk(support, config.eval.queries),
         device,
     )
+
+
+def data_on_device(config: Config) -> tuple[torch.device, TaskSource]:
+    """What a run needs of this machine and its files; once loaded, the data stays in memory.
+
+    Raises:
+        UserError: the device is not there, or the data cannot be read.
+    """
+    device = _device(config.device)
+    return device, data.load(config.data, config.cache_dir, device)
 
 
 def _device(name: str) -> torch.device:

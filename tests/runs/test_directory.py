@@ -28,6 +28,27 @@ def test_metrics_are_readable_at_any_time(tmp_path: Path) -> None:
     assert json.loads(directory.status.read_text()) == {"status": "failed", "error": "why"}
 
 
+def test_how_the_work_ended_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def ended(name: str, error: BaseException | None) -> dict[str, str | None]:
+        directory = RunDirectory(tmp_path / name)
+        try:
+            with directory.recorded():
+                if error is not None:
+                    raise error
+        except (SystemExit, KeyboardInterrupt) as end:
+            code = end.code if isinstance(end, SystemExit) else 130
+            assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+        return json.loads(directory.status.read_text())
+
+    assert ended("good", None) == {"status": "completed", "error": None}
+    assert ended("bad", ValueError("two\nlines")) == {"status": "failed", "error": "two lines"}
+    assert ended("stopped", KeyboardInterrupt())["status"] == "interrupted"
+    assert "ValueError: two" in (tmp_path / "bad" / "traceback.txt").read_text()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("fewshot: the run failed: two lines; see ")
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic(path) as file:

@@ -35,7 +35,8 @@ def test_a_run_leaves_every_file_of_the_contract(
 ) -> None:
     chosen = small(cache_dir, algo, data)
     directory = RunDirectory(tmp_path / "run")
-    run(chosen, directory)
+    with directory.recorded():
+        run(chosen, directory)
     assert {path.name for path in directory.path.iterdir()} == {
         *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
         "checkpoints",
@@ -112,6 +113,19 @@ def test_the_best_checkpoint_is_the_one_that_validated_best(
     assert torch.load(directory.checkpoints / "best.pt")["iteration"] == best
     assert json.loads(directory.summary.read_text())["test"]["iteration"] == best
     assert torch.load(directory.checkpoints / "last.pt")["iteration"] == 8
+
+
+def test_the_pace_leaves_out_meta_validation(tmp_path: Path, cache_dir: Path) -> None:
+    """Rows whose iterations a validation interrupts show the pace of the others."""
+    chosen = small(cache_dir, "maml", "sinusoid", "iterations=400", "log_every=30")
+    chosen.eval.every, chosen.eval.valid_tasks, chosen.algo.eval_steps = 100, 3000, 40
+    directory = RunDirectory(tmp_path / "run")
+    run(chosen, directory)
+    metrics = pd.read_csv(directory.metrics)
+    pace = metrics[metrics.split == "train"].set_index("iteration").tasks_per_s
+    interrupted = pace.loc[[120, 210, 330]]
+    quiet = pace.loc[[60, 90, 150, 180, 240, 270, 360, 390]]
+    assert 0.5 < interrupted.median() / quiet.median() < 2
 
 
 def test_the_last_checkpoint_can_be_tested_instead(tmp_path: Path, cache_dir: Path) -> None:
