@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint wheel clean
+.PHONY: help train test bench lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -15,6 +15,9 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 $(ARGS)
+
+bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
+	@$(VENV)/bin/python -m benchmarks.speed $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(VENV)/bin/ruff check .

@@ -57,6 +57,14 @@ class Features(Enum):
     flatten = "flatten"
 
 
+class Batching(Enum):
+    """How many tasks adapt at once."""
+
+    auto = "auto"  # by a rule, from the model, the task and the device
+    stacked = "stacked"  # `chunk` at once, or all
+    sequential = "sequential"  # one after another: learn2learn's own loop
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -145,7 +153,8 @@ class Config:
     meta_batch: int = MISSING  # tasks a meta-update
     iterations: int = MISSING  # meta-updates
     log_every: int = MISSING  # iterations a row of metrics.csv
-    chunk: int | None = MISSING  # tasks that adapt at once; none: chosen by rule
+    batching: Batching = MISSING
+    chunk: int | None = MISSING  # tasks that adapt at once with batching=stacked; none: all
     device: str = MISSING
     cache_dir: str = MISSING
 
@@ -191,6 +200,11 @@ def check(config: Config) -> None:
             )
     else:
         _check_classes(config)
+    if config.chunk is not None and config.batching is not Batching.stacked:
+        raise UserError(
+            f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
+            "expected batching=stacked"
+        )
     _check_device(config.device)
 
 

@@ -30,6 +30,8 @@ from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
         (["data.classes=null"], r"data.classes=null: data=glyphs needs a value"),
         (["model=mlp", "data.image_size=null"], r"data.image_size=null: data=glyphs needs"),
         (["model=mlp", "model.hidden=[40,0]"], r"model.hidden=0: expected"),
+        (["chunk=4"], r"chunk=4: batching=auto does not read it; expected batching=stacked"),
+        (["batching=sequential", "chunk=4"], r"chunk=4: batching=sequential does not read it"),
     ],
 )
 def test_what_no_run_can_do_is_refused(overrides: list[str], message: str) -> None:

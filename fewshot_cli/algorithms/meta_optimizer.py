@@ -21,7 +21,7 @@ class MetaOptimizer:
         self.weights = list(weights)
         self.clip = config.meta_clip
         kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
-        self.optimizer: torch.optim.Optimizer = kind(self.weights, lr=config.meta_lr)
+        self.optimizer: torch.optim.Optimizer = kind(self.weights, lr=config.meta_lr, fused=True)
 
         def share(step: int) -> float:
             done = step / max(iterations, 1)

@@ -86,7 +86,7 @@ class Reptile:
         lr = self.config.inner_lr
         if self.config.inner_optimizer is Optimizer.sgd:
             return torch.optim.SGD(phis, lr=lr)
-        adam = torch.optim.Adam(phis, lr=lr, betas=(0.0, 0.999))
+        adam = torch.optim.Adam(phis, lr=lr, betas=(0.0, 0.999), fused=True)
         for phi, carried in zip(phis, self.carried, strict=False):
             adam.state[phi] = {
                 "step": carried["step"].clone(),

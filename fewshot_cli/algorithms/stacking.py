@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-IMAGES_THAT_PAY = 30
+from fewshot_cli.algorithms import per_task
+
+MANY_IMAGES = 20
+AT_ONCE = {"cpu": 2**24, "cuda": 2**30}  # bytes
 
 
 class PerTask(nn.Module):
@@ -21,6 +25,8 @@ class PerTask(nn.Module):
         super().__init__()
         self.net = net
         self.stacked = False
+        self.convolves = convolves(net)
+        self.covered = per_task.covers(net)
 
     def stack(self, tasks: int) -> None:
         """Give each task its own weights; their gradients still reach the ones they come from."""
@@ -36,19 +42,52 @@ class PerTask(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.stacked:
             return cast(Tensor, self.net(x[0]))[None]
+        many = self.convolves and x.shape[1] > MANY_IMAGES
+        if self.covered and not many:
+            with per_task.PerTaskLayers():
+                return cast(Tensor, self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
         weights = dict(self.net.named_parameters())
+        if many:
+            # One task fills the cores: torch's own convolutions, a pass a task, are the fastest.
+            own = zip(*(weight.unbind() for weight in weights.values()), strict=True)
+            passes = [
+                functional_call(self.net, dict(zip(weights, task, strict=True)), (images,))
+                for task, images in zip(own, x.unbind(), strict=True)
+            ]
+            return torch.stack(passes)
         run = vmap(lambda own, batch: functional_call(self.net, own, (batch,)))
         return cast(Tensor, run(weights, x))
 
 
-def chunk_size(net: nn.Module, images: int, on_cpu: bool) -> int:
+def convolves(net: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in net.modules())
+
+
+def chunk_size(
+    net: nn.Module, input_shape: tuple[int, ...], batches: list[int], device: torch.device
+) -> int:
     """How many tasks to adapt at once, by a rule, so that a config always does the same sums.
 
-    Per-task weights make convolutions grouped ones, which are slow on a CPU once every task has
-    many images; everywhere else more tasks at once are faster.
+    On a CPU as many as keep the weights, or what the layers put out, near the cores' caches; on
+    a GPU as many as are sure to fit. Where that is one task, it is learn2learn's own loop.
 
     Args:
-        images: the most images of one task that pass the network at once.
+        batches: how many examples of one task pass the network at once, in each kind of pass.
     """
-    convolves = any(isinstance(module, nn.Conv2d) for module in net.modules())
-    return 1 if on_cpu and convolves and images > IMAGES_THAT_PAY else 100
+    together = [size for size in batches if size <= MANY_IMAGES or not convolves(net)]
+    examples = torch.zeros(max([2, *together]), *input_shape, device=device)
+    floats = 0
+
+    def count(module: nn.Module, given: object, put_out: Tensor) -> None:
+        nonlocal floats
+        floats += put_out.numel()
+
+    leaves = [module for module in net.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    with torch.no_grad():
+        net(examples)
+    for hook in hooks:
+        hook.remove()
+    weights = sum(weight.numel() for weight in net.parameters())
+    a_task = examples.element_size() * max(weights, floats)
+    return max(1, AT_ONCE[device.type] // a_task)

@@ -8,9 +8,11 @@ import torch
 
 from fewshot_cli import algorithms, data
 from fewshot_cli.algorithms.stacking import chunk_size
-from fewshot_cli.config import Config, UserError
+from fewshot_cli.config import Batching, Config, UserError
 from fewshot_cli.data.batch import TaskBatch, TaskSource
 from fewshot_cli.training.seeding import initialised, make_deterministic
+
+EVERY_TASK = 2**31
 
 
 @dataclass
@@ -39,13 +41,15 @@ def prepare(config: Config) -> Setup:
     make_deterministic()
     device, source = data_on_device(config)
     outputs = 1 if config.data.regression else config.ways
-    net = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
+    net = initialised(config.model, source.input_shape, outputs, config.seed)
+    net.to(memory_format=torch.channels_last).to(device)  # see algorithms/per_task.py
 
     def chunk(support: int, queries: int) -> int:
-        if config.chunk is not None:
-            return config.chunk
-        images = max(support, config.ways * queries)
-        return chunk_size(net, images, on_cpu=device.type == "cpu")
+        if config.batching is Batching.sequential:
+            return 1
+        if config.batching is Batching.stacked:
+            return config.chunk or EVERY_TASK
+        return chunk_size(net, source.input_shape, [support, config.ways * queries], device)
 
     support = config.ways * config.shots
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)

@@ -3,15 +3,26 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import IMAGE_MODELS, config
+from torch import nn
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import learn2learn as l2l
-from fewshot_cli.algorithms.stacking import PerTask, chunk_size
+from fewshot_cli.algorithms.stacking import MANY_IMAGES, PerTask, chunk_size
+
+UNCOVERED = "a net with layers of its own"
 
 
-@pytest.mark.parametrize("model", IMAGE_MODELS)
-def test_each_task_runs_through_its_own_weights(model: str) -> None:
-    net = models.build(config(f"model={model}").model, (1, 16, 16), 3).double()
+def build(model: str) -> nn.Module:
+    if model == UNCOVERED:
+        features = nn.Conv2d(1, 4, 3, groups=1, padding="same"), nn.ReLU(), nn.Flatten()
+        return nn.Sequential(*features, nn.LayerNorm(4 * 256), nn.Linear(4 * 256, 3))
+    return models.build(config(f"model={model}").model, (1, 16, 16), 3)
+
+
+@pytest.mark.parametrize("images", [6, MANY_IMAGES + 1])
+@pytest.mark.parametrize("model", [*IMAGE_MODELS, UNCOVERED])
+def test_each_task_runs_through_its_own_weights(model: str, images: int) -> None:
+    net = build(model).double()
     stacked = l2l.clone_module(PerTask(net))
     stacked.stack(4)
     scale = torch.arange(1.0, 5.0, dtype=torch.float64)
@@ -19,21 +30,24 @@ def test_each_task_runs_through_its_own_weights(model: str) -> None:
         for name, weight in module._parameters.items():
             if weight is not None:
                 module._parameters[name] = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-    x = torch.rand(4, 6, 1, 16, 16, dtype=torch.float64)
+    x = torch.rand(4, images, 1, 16, 16, dtype=torch.float64)
     outputs = stacked(x)
     for task in range(4):
         with torch.no_grad():
-            for weight, original in zip(net.parameters(), [*net.parameters()], strict=True):
-                weight.copy_(original * scale[task])
+            for weight in net.parameters():
+                weight *= scale[task]
             assert torch.allclose(outputs[task], net(x[task]), rtol=1e-9)
             for weight in net.parameters():
                 weight /= scale[task]
 
 
 def test_the_rule_for_how_many_tasks_adapt_at_once() -> None:
-    cnn = models.build(config("model=cnn4").model, (1, 28, 28), 5)
-    mlp = models.build(config("model=mlp").model, (1, 28, 28), 5)
-    assert chunk_size(cnn, images=75, on_cpu=True) == 1
-    assert chunk_size(cnn, images=5, on_cpu=True) > 1
-    assert chunk_size(cnn, images=75, on_cpu=False) > 1
-    assert chunk_size(mlp, images=75, on_cpu=True) > 1
+    def chunk(model: str, *batches: int, device: str = "cpu", size: int = 28) -> int:
+        net = models.build(config(f"model={model}").model, (1, size, size), 5)
+        return chunk_size(net, (1, size, size), list(batches), torch.device(device))
+
+    assert chunk("mlp", 5, 75) > chunk("fc", 5, 75) > 1
+    # Many images pass the convolutions task by task, so they do not count.
+    assert chunk("cnn4", 5, 75) == chunk("cnn4", 5) > chunk("cnn4", MANY_IMAGES) > 1
+    # One task of large pictures is more than the caches hold.
+    assert chunk("cnn4_pool", 20, size=84) == 1

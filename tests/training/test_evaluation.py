@@ -40,7 +40,13 @@ def test_more_tasks_begin_with_the_same_tasks(cache_dir: Path) -> None:
 @pytest.mark.parametrize("algo", ["maml", "reptile"])
 def test_the_chunk_does_not_matter(cache_dir: Path, algo: str) -> None:
     ends = [
-        evaluate(prepared(cache_dir, f"algo={algo}", f"chunk={chunk}"), "test", 9, "", 0)
+        evaluate(
+            prepared(cache_dir, f"algo={algo}", "batching=stacked", f"chunk={chunk}"),
+            "test",
+            9,
+            "",
+            0,
+        )
         for chunk in (1, 4, 100)
     ]
     for one, four, hundred in zip(*ends, strict=True):
