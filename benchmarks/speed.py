@@ -22,6 +22,7 @@ from benchmarks.contest import contest, report
 from fewshot_cli import algorithms
 from fewshot_cli.algorithms import MetaLearner
 from fewshot_cli.algorithms.stacking import chunk_size
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.compose import job_config
 from fewshot_cli.config import Config
 from fewshot_cli.data.batch import TaskBatch
@@ -190,10 +191,12 @@ def chunk_of(config: Config, tasks: TaskBatch) -> int:
     return chunk_size(network(config, tasks), shape, batches, torch.device("cpu"))
 
 
-def ours(config: Config, tasks: TaskBatch, chunk: int) -> Callable[[], object]:
+def ours(
+    config: Config, tasks: TaskBatch, chunk: int, compiled: bool = False
+) -> Callable[[], object]:
     net = network(config, tasks)
     net.to(memory_format=torch.channels_last)
-    algorithm = algorithms.build(net, config.algo, 10**6, chunk)
+    algorithm = algorithms.build(net, config.algo, 10**6, Tactics(chunk, compiled))
     assert isinstance(algorithm, MetaLearner)
     generator = torch.Generator().manual_seed(0)
     return lambda: algorithm.meta_update(tasks, generator)

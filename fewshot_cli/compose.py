@@ -106,7 +106,7 @@ def _option(group: str, name: object) -> groups.Option:
     return options[str(name)]
 
 
-FACTS = ("name", "kind", "regression", "images_only", "first_order")
+FACTS = ("name", "kind", "regression", "images_only", "first_order", "compilable")
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
 
@@ -183,7 +183,7 @@ def _refuse_unread(
             continue
         read = set[str]().union(*(files[name].keys() for name in names))
         if key not in read:
-            choices = [f"{group}.{name}" for name in read - {"name", "kind"}]
+            choices = [f"{group}.{name}" for name in read - set(FACTS)]
             raise UserError(
                 f"{group}.{rest}: {group}={','.join(names)} does not read it; "
                 f"expected {nearest(f'{group}.{key}', choices)}"

@@ -65,6 +65,11 @@ class Batching(Enum):
     sequential = "sequential"  # one after another: learn2learn's own loop
 
 
+class Precision(Enum):
+    float32 = "float32"
+    bf16 = "bf16"  # mixed: products in bfloat16, weights and statistics in float32
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -114,6 +119,7 @@ class AlgoConfig:
     name: str = MISSING
     kind: str = MISSING  # the file in fewshot_cli/algorithms/
     first_order: bool = False
+    compilable: bool = False  # its file makes use of `compile`
     inner_lr: float = MISSING
     inner_steps: int = 1
     inner_optimizer: Optimizer = Optimizer.sgd
@@ -155,6 +161,9 @@ class Config:
     log_every: int = MISSING  # iterations a row of metrics.csv
     batching: Batching = MISSING
     chunk: int | None = MISSING  # tasks that adapt at once with batching=stacked; none: all
+    compile: bool = MISSING  # the meta-update, by torch.compile
+    recompute: bool = MISSING  # inner steps on the backward pass, to save memory
+    precision: Precision = MISSING
     device: str = MISSING
     cache_dir: str = MISSING
 
@@ -204,6 +213,13 @@ def check(config: Config) -> None:
         raise UserError(
             f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
             "expected batching=stacked"
+        )
+    if config.compile and not config.algo.compilable:
+        raise UserError(f"compile=true: algo={config.algo.name} cannot; expected compile=false")
+    if config.recompute and (config.algo.first_order or not config.algo.compilable):
+        raise UserError(
+            f"recompute=true: algo={config.algo.name} keeps no graph of its inner steps; "
+            "expected recompute=false"
         )
     _check_device(config.device)
 

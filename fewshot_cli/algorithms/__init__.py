@@ -1,4 +1,4 @@
-"""Meta-learning algorithms, one a file; each has `build(net, config, iterations, chunk)`.
+"""Meta-learning algorithms, one a file; each has `build(net, config, iterations, tactics)`.
 
 An algorithm knows tasks, weights and gradients; nothing of files, bars or devices.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fewshot_cli import kinds
 from fewshot_cli.algorithms.scores import Scores
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig
 from fewshot_cli.data.batch import TaskBatch
 
@@ -51,14 +52,13 @@ class MetaLearner(Algorithm, Protocol):
         ...
 
 
-def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Algorithm:
+def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> Algorithm:
     """The algorithm that the config names, over `net`'s weights.
 
     Args:
         iterations: meta-updates of the whole run; the meta learning rate's schedule ends there.
-        chunk: how many tasks of a batch adapt at once (see `stacking.py`).
     """
     algorithm: Algorithm = kinds.call(
-        "algorithms", config.kind, "build", net, config, iterations, chunk
+        "algorithms", config.kind, "build", net, config, iterations, tactics
     )
     return algorithm

@@ -9,36 +9,58 @@ First-order MAML takes that Jacobian as the identity, so its meta-gradient is gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
+from fewshot_cli.algorithms.recompute import recomputed
 from fewshot_cli.algorithms.scores import Scores, losses, score
 from fewshot_cli.algorithms.stacking import PerTask
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig
 from fewshot_cli.data.batch import TaskBatch
 
 
 class MAML:
-    def __init__(self, net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> None:
-        self.net, self.steps, self.chunk = net, config.inner_steps, chunk
-        self.maml = l2l.wrap(PerTask(net), config.inner_lr, first_order=config.first_order)
-        self.meta_optimizer = MetaOptimizer(net.parameters(), config, iterations)
+    def __init__(
+        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+    ) -> None:
+        self.net, self.steps, self.tactics = net, config.inner_steps, tactics
+        self.weights = list(net.parameters())
+        per_task = PerTask(net, tactics.bf16)
+        self.maml = l2l.wrap(per_task, config.inner_lr, first_order=config.first_order)
+        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+        self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
+        if tactics.compile:
+            # Here, since a second goes into importing what compiles.
+            from fewshot_cli.algorithms.compiled import Compiled
+
+            self.meta_gradient = Compiled(self._meta_gradient)
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         scores = []
-        for chunk in tasks.split(self.chunk):
-            *_, phi = inner_loop(self.maml.clone(), chunk, self.steps)
-            outputs = phi(chunk.query_x)
-            # mean over tasks of L_query(phi_k), added up chunk by chunk in theta's .grad
-            (losses(outputs, chunk.query_y).sum() / len(tasks)).backward()
-            scores.append(score(outputs, chunk.query_y))
+        for chunk in tasks.split(self.tactics.chunk):
+            *gradient, loss, accuracy = self.meta_gradient(*chunk.fields())
+            for theta, part in zip(self.weights, gradient, strict=True):
+                part /= len(tasks)
+                theta.grad = part if theta.grad is None else theta.grad + part
+            scores.append(Scores(loss, None if chunk.query_y.is_floating_point() else accuracy))
         self.meta_optimizer.step()
         return Scores.concatenate(scores)
+
+    def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
+        """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
+        tasks = TaskBatch(*fields)
+        recompute = self.tactics.recompute and not self.maml.first_order
+        *_, phi = inner_loop(self.maml.clone(), tasks, self.steps, recompute)
+        outputs = phi(tasks.query_x)
+        gradient = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), self.weights)
+        scores = score(outputs, tasks.query_y)
+        return *gradient, scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
         # Nobody differentiates through this inner loop: its steps need no graph.
@@ -51,14 +73,23 @@ class MAML:
         self.meta_optimizer.load_state_dict(state)
 
 
-def inner_loop(phi: l2l.MAML, tasks: TaskBatch, steps: int) -> Iterator[l2l.MAML]:
+def inner_loop(
+    phi: l2l.MAML, tasks: TaskBatch, steps: int, recompute: bool = False
+) -> Iterator[l2l.MAML]:
     """A fresh clone of theta, before and after each SGD step on the support sets."""
+
+    def adapt(weights: list[Tensor]) -> list[Tensor]:
+        phi.module.hold(weights)
+        phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
+        return list(phi.module.parameters())
+
     phi.module.stack(len(tasks))
     yield phi
     for _ in range(steps):
-        phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
+        weights = list(phi.module.parameters())
+        phi.module.hold(recomputed(adapt, weights) if recompute else adapt(weights))
         yield phi
 
 
-def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> MAML:
-    return MAML(net, config, iterations, chunk)
+def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> MAML:
+    return MAML(net, config, iterations, tactics)

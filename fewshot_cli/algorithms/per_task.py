@@ -57,6 +57,9 @@ def covers(net: nn.Module) -> bool:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`[T*B, I]` and weights `[T, O, I]` to `[T*B, O]`."""
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     y = _Product.apply(x.reshape(len(weight), -1, x.shape[-1]), weight)
     if bias is not None:
         y = y.add_(bias[:, None])
@@ -84,7 +87,7 @@ def batch_norm(
     eps: float,
 ) -> Tensor:
     """`[T*B, C, ...]` and weights `[T, C]`: by the statistics of each task's own batch."""
-    last = x.movedim(1, -1)
+    last = x.movedim(1, -1).to(weight.dtype)  # under autocast the statistics stay in float32
     y = _Norm.apply(last.reshape(*weight.shape[:1], -1, weight.shape[1]), weight, bias, eps)
     return cast(Tensor, y.view(last.shape).movedim(-1, 1))
 

@@ -19,6 +19,7 @@ from fewshot_cli.algorithms.learn2learn import clone_module, detach_module
 from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
 from fewshot_cli.algorithms.scores import Scores, losses, score
 from fewshot_cli.algorithms.stacking import PerTask
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig, Optimizer
 from fewshot_cli.data.batch import TaskBatch
 
@@ -32,8 +33,10 @@ class Reptile:
     so that the order of the tasks does not matter. With one task the two are the same.
     """
 
-    def __init__(self, net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> None:
-        self.net, self.config, self.chunk = net, config, chunk
+    def __init__(
+        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+    ) -> None:
+        self.net, self.config, self.tactics = net, config, tactics
         self.weights = list(net.parameters())
         self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
         self.carried: list[dict[str, Tensor]] = []  # Adam's state for each weight
@@ -42,7 +45,7 @@ class Reptile:
         config, scores, ended = self.config, [], []
         for theta in self.weights:
             theta.grad = torch.zeros_like(theta)
-        for chunk in tasks.split(self.chunk):
+        for chunk in tasks.split(self.tactics.chunk):
             *_, (phi, optimizer) = self._inner_loop(
                 chunk, config.inner_steps, config.inner_batch, generator
             )
@@ -65,7 +68,7 @@ class Reptile:
     def _inner_loop(
         self, tasks: TaskBatch, steps: int, batch: int | None, generator: torch.Generator
     ) -> Iterator[tuple[PerTask, torch.optim.Optimizer]]:
-        phi: PerTask = clone_module(PerTask(self.net))
+        phi: PerTask = clone_module(PerTask(self.net, self.tactics.bf16))
         phi.stack(len(tasks))
         phi = clone_module(phi)  # stacking gives views; an optimiser needs weights of their own
         detach_module(phi, keep_requires_grad=True)
@@ -137,5 +140,5 @@ def mini_batches(
     return order[:, : steps * batch].view(tasks, steps, batch)
 
 
-def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Reptile:
-    return Reptile(net, config, iterations, chunk)
+def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> Reptile:
+    return Reptile(net, config, iterations, tactics)

@@ -11,14 +11,15 @@ from torch import nn
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.maml import inner_loop
 from fewshot_cli.algorithms.stacking import PerTask
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig
 from fewshot_cli.data.batch import TaskBatch
 
 
 class Scratch:
-    def __init__(self, net: nn.Module, config: AlgoConfig) -> None:
+    def __init__(self, net: nn.Module, config: AlgoConfig, tactics: Tactics) -> None:
         self.net = net
-        self.wrapper = l2l.wrap(PerTask(net), config.inner_lr, first_order=True)
+        self.wrapper = l2l.wrap(PerTask(net, tactics.bf16), config.inner_lr, first_order=True)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
         return inner_loop(self.wrapper.clone(), tasks, steps)
@@ -30,5 +31,5 @@ class Scratch:
         pass
 
 
-def build(net: nn.Module, config: AlgoConfig, iterations: int, chunk: int) -> Scratch:
-    return Scratch(net, config)
+def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> Scratch:
+    return Scratch(net, config, tactics)

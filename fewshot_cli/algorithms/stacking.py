@@ -21,9 +21,9 @@ AT_ONCE = {"cpu": 2**24, "cuda": 2**30}  # bytes
 class PerTask(nn.Module):
     """A network over `[T, B, ...]`, T tasks with one set of weights each, to `[T, B, outputs]`."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, bf16: bool = False) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.bf16 = net, bf16
         self.stacked = False
         self.convolves = convolves(net)
         self.covered = per_task.covers(net)
@@ -32,14 +32,23 @@ class PerTask(nn.Module):
         """Give each task its own weights; their gradients still reach the ones they come from."""
         self.stacked = tasks > 1
         if self.stacked:
-            for module in self.net.modules():
-                for name, weight in module._parameters.items():
-                    if weight is not None:
-                        # A plain tensor where a Parameter was, as in learn2learn's own clones.
-                        own = weight.expand(tasks, *weight.shape)
-                        module._parameters[name] = cast(nn.Parameter, own)
+            self.hold([weight.expand(tasks, *weight.shape) for weight in self.parameters()])
+
+    def hold(self, weights: list[Tensor]) -> None:
+        """Take other tensors for weights, in the order of `parameters()`."""
+        coming = iter(weights)
+        for module in self.net.modules():
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    # A plain tensor where a Parameter was, as in learn2learn's own clones.
+                    module._parameters[name] = cast(nn.Parameter, next(coming))
 
     def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = self._forward(x)
+        return outputs.to(x.dtype)
+
+    def _forward(self, x: Tensor) -> Tensor:
         if not self.stacked:
             return cast(Tensor, self.net(x[0]))[None]
         many = self.convolves and x.shape[1] > MANY_IMAGES

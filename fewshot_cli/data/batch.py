@@ -28,10 +28,10 @@ class TaskBatch:
 
     def split(self, size: int) -> Iterator[TaskBatch]:
         """The same tasks in batches of at most `size`."""
-        for parts in zip(*(field.split(size) for field in self._fields()), strict=True):
+        for parts in zip(*(field.split(size) for field in self.fields()), strict=True):
             yield TaskBatch(*parts)
 
-    def _fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y
 
 

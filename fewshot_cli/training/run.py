@@ -15,7 +15,7 @@ import torch
 from fewshot_cli.algorithms import MetaLearner
 from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.config import Checkpoint, Config
-from fewshot_cli.progress import Progress
+from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.evaluation import evaluate, figures, metrics
@@ -74,6 +74,8 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
             assert isinstance(algorithm, MetaLearner)
             scores = algorithm.meta_update(setup.train_tasks(draws), inner)
             _check_finite(scores, iteration)
+            if config.compile and iteration == 1:
+                say(_what_compiling_took(algorithm))
             since.append(scores)
             last = iteration == iterations
             if iteration % config.log_every == 0 or last:
@@ -97,6 +99,22 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
     if not iterations:
         for name in Checkpoint:
             checkpoints.save(directory.checkpoints / f"{name.value}.pt", algorithm, 0)
+
+
+def _what_compiling_took(algorithm: MetaLearner) -> str:
+    from fewshot_cli.algorithms.compiled import Compiled
+
+    compiled = getattr(algorithm, "meta_gradient", None)
+    assert isinstance(compiled, Compiled)
+    seconds = sum(each.seconds for each in compiled.compilations)
+    before = sum(each.call_before for each in compiled.compilations)
+    after = sum(each.call_after for each in compiled.compilations)
+    gain = before - after
+    pays = f"pays after {seconds / gain:,.0f} iterations" if gain > 0 else "never pays"
+    return (
+        f"Compiled in {seconds:.1f} s: a meta-gradient takes {1e3 * after:.2f} ms instead of "
+        f"{1e3 * before:.2f} ms, which {pays}"
+    )
 
 
 def _check_finite(scores: Scores, iteration: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 
 import torch
 
 from fewshot_cli import algorithms, data
 from fewshot_cli.algorithms.stacking import chunk_size
-from fewshot_cli.config import Batching, Config, UserError
+from fewshot_cli.algorithms.tactics import EVERY_TASK, Tactics
+from fewshot_cli.config import Batching, Config, Precision, UserError
 from fewshot_cli.data.batch import TaskBatch, TaskSource
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
-EVERY_TASK = 2**31
+COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
 
 
 @dataclass
@@ -39,6 +42,8 @@ def prepare(config: Config) -> Setup:
         UserError: the device is not there, or the data cannot be read.
     """
     make_deterministic()
+    if config.compile and not any(map(shutil.which, COMPILERS)):
+        raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device, source = data_on_device(config)
     outputs = 1 if config.data.regression else config.ways
     net = initialised(config.model, source.input_shape, outputs, config.seed)
@@ -53,11 +58,16 @@ def prepare(config: Config) -> Setup:
 
     support = config.ways * config.shots
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
-    train_chunk = chunk(trained_on, config.queries)
+    tactics = Tactics(
+        chunk(trained_on, config.queries),
+        config.compile,
+        config.recompute,
+        config.precision is Precision.bf16,
+    )
     return Setup(
         config,
         source,
-        algorithms.build(net, config.algo, config.iterations, train_chunk),
+        algorithms.build(net, config.algo, config.iterations, tactics),
         chunk(support, config.eval.queries),
         device,
     )

@@ -7,12 +7,13 @@ import io
 
 import pytest
 import torch
-from helpers import config, image_tasks, names
+from helpers import IMAGE_MODELS, config, image_tasks, names
 from torch import Tensor, nn
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.algorithms import Algorithm, MetaLearner
 from fewshot_cli.algorithms.scores import score
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import Optimizer
 from fewshot_cli.data.batch import TaskBatch
 
@@ -29,7 +30,7 @@ def build(algo: str, chunk: int = 100, net: nn.Module | None = None) -> Algorith
     settings = config(f"algo={algo}").algo
     if settings.inner_optimizer is Optimizer.sgd:
         settings.inner_lr = 0.02  # for a plain MLP; the shipped rates are for batch norm
-    return algorithms.build(net or fresh_net(), settings, ITERATIONS, chunk)
+    return algorithms.build(net or fresh_net(), settings, ITERATIONS, Tactics(chunk))
 
 
 META_LEARNERS = [algo for algo in ALGOS if isinstance(build(algo), MetaLearner)]
@@ -81,6 +82,23 @@ def test_tasks_adapt_as_if_alone(algo: str) -> None:
         *_, learner = algorithm.adapt(task, 3, draws)
         alone.append(learner(task.query_x))
     assert torch.allclose(outputs, torch.cat(alone), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+@pytest.mark.parametrize("chunk", [1, 100])
+@pytest.mark.parametrize("algo", META_LEARNERS)
+def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
+    settings, batch, found = config(f"algo={algo}").algo, image_tasks(queries=8), []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        net = models.build(config(f"model={model}").model, (1, 16, 16), 3)
+        learner = algorithms.build(net, settings, ITERATIONS, Tactics(chunk, bf16=bf16))
+        assert isinstance(learner, MetaLearner)
+        found.append(learner.meta_update(batch, generator()).loss)
+        assert found[-1].dtype is torch.float32
+        assert all(weight.dtype is torch.float32 for weight in net.parameters())
+    assert not torch.equal(*found)
+    assert torch.allclose(*found, rtol=0.1, atol=0.05)
 
 
 @pytest.mark.parametrize("algo", META_LEARNERS)

@@ -14,6 +14,7 @@ from fewshot_cli import models
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms import maml
 from fewshot_cli.algorithms.stacking import MANY_IMAGES
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.data.batch import TaskBatch
 
 DOUBLE = torch.float64
@@ -35,7 +36,7 @@ def meta_gradient(
     ).algo
     net = copy.deepcopy(net)
     before = [theta.detach().clone() for theta in net.parameters()]
-    maml.build(net, settings, 1, chunk).meta_update(tasks, torch.Generator())
+    maml.build(net, settings, 1, Tactics(chunk)).meta_update(tasks, torch.Generator())
     return [old - new.detach() for old, new in zip(before, net.parameters(), strict=True)]
 
 
@@ -111,7 +112,7 @@ class WithAnUnusedLayer(nn.Module):
 
 def test_errors_of_an_inner_step_come_through(capfd: pytest.CaptureFixture[str]) -> None:
     """learn2learn's own way is to print them and to fail on something else."""
-    algorithm = maml.build(WithAnUnusedLayer(), config().algo, 1, 1)
+    algorithm = maml.build(WithAnUnusedLayer(), config().algo, 1, Tactics(1))
     with pytest.raises(RuntimeError, match="not have been used in the graph"):
         algorithm.meta_update(image_tasks(), torch.Generator())
     assert "Traceback" not in capfd.readouterr().err

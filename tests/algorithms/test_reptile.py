@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import reptile
+from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig
 from fewshot_cli.data.batch import TaskBatch
 
@@ -73,7 +74,9 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
     net, tasks = net_for(model), image_tasks(dtype=DOUBLE)
     before = [theta.detach().clone() for theta in net.parameters()]
     phis = adapted(net, tasks, optimizer)
-    algorithm = reptile.build(net, settings(f"algo.inner_optimizer={optimizer}"), 10, chunk)
+    algorithm = reptile.build(
+        net, settings(f"algo.inner_optimizer={optimizer}"), 10, Tactics(chunk)
+    )
     algorithm.meta_update(tasks, generator())
     for number, (old, (name, theta)) in enumerate(zip(before, net.named_parameters(), strict=True)):
         mean = torch.stack([phi[number] for phi in phis]).mean(0)
@@ -100,7 +103,7 @@ def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
         with torch.no_grad():
             for weight, old in zip(reference.parameters(), theta, strict=True):
                 weight.copy_(old + EPSILON * (weight - old))
-    algorithm = reptile.build(net, settings("algo.carry_state=true"), 10, 1)
+    algorithm = reptile.build(net, settings("algo.carry_state=true"), 10, Tactics(1))
     draws = generator()
     for task in tasks.split(1):
         algorithm.meta_update(task, draws)
@@ -111,7 +114,7 @@ def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
 def test_carried_state_makes_a_difference_and_does_not_depend_on_the_chunk() -> None:
     def after_two(carry: str, chunk: int) -> Tensor:
         net, tasks, draws = net_for("mlp"), image_tasks(dtype=DOUBLE), generator()
-        algorithm = reptile.build(net, settings(f"algo.carry_state={carry}"), 10, chunk)
+        algorithm = reptile.build(net, settings(f"algo.carry_state={carry}"), 10, Tactics(chunk))
         algorithm.meta_update(tasks, draws)
         algorithm.meta_update(tasks, draws)
         return torch.cat([theta.detach().flatten() for theta in net.parameters()])
@@ -126,7 +129,7 @@ def test_one_sgd_step_on_everything_is_sgd_on_the_pooled_tasks() -> None:
     one_step = settings(
         *("algo.inner_optimizer=sgd", "algo.inner_steps=1", "algo.inner_batch=null")
     )
-    reptile.build(net, one_step, 10, EVERY_TASK).meta_update(tasks, generator())
+    reptile.build(net, one_step, 10, Tactics(EVERY_TASK)).meta_update(tasks, generator())
     x, y = tasks.support_x.flatten(0, 1), tasks.support_y.flatten()
     functional.cross_entropy(pooled(x), y).backward()
     with torch.no_grad():
