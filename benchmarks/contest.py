@@ -12,20 +12,32 @@ import pandas as pd
 Sides = dict[str, Callable[[], object]]
 
 ROUNDS = 10
+TURN = 0.1  # seconds
 
 
 def contest(sides: Sides, rounds: int = ROUNDS) -> dict[str, float]:
-    """The median milliseconds of each side over `rounds` rounds, in which they take turns."""
-    for side in sides.values():  # what is done once: caches, allocations
-        side()
+    """The median milliseconds of each side over `rounds` rounds, in which they take turns.
+
+    A turn is as many calls as take a tenth of a second, so that each side finds its own data in
+    the caches as it would in a long run.
+    """
+    calls = {}
+    for name, side in sides.items():
+        side()  # what is done once: caches, allocations
+        calls[name] = max(1, round(TURN / _seconds(side, 1)))
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
         order = list(sides)
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
-            start = time.perf_counter()
-            sides[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(_seconds(sides[name], calls[name]))
     return {name: 1e3 * statistics.median(seconds) for name, seconds in times.items()}
+
+
+def _seconds(side: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        side()
+    return (time.perf_counter() - start) / calls
 
 
 def report(rows: list[dict[str, object]], title: str, file: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import random
 import warnings
 import zipfile
@@ -16,11 +18,10 @@ from torch.func import functional_call, grad, vmap
 from torchvision import transforms
 from torchvision.datasets import Omniglot
 
-from fewshot_cli.algorithms import learn2learn as quiet  # imports learn2learn without its banner
 from fewshot_cli.algorithms.scores import losses
 from fewshot_cli.data.batch import TaskBatch
 
-with warnings.catch_warnings():
+with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import learn2learn as l2l
     from learn2learn.vision.models import OmniglotCNN, OmniglotFC
@@ -46,7 +47,7 @@ def maml_loop(
     net: nn.Module, tasks: Callable[[], list[Task]], lr: float, steps: int, first_order: bool
 ) -> Callable[[], None]:
     """A meta-update as in learn2learn's examples/vision/maml_omniglot.py."""
-    maml = quiet.MAML(net, lr=lr, first_order=first_order)
+    maml = l2l.algorithms.MAML(net, lr=lr, first_order=first_order)
     optimizer = torch.optim.Adam(maml.parameters(), 0.003)
 
     def meta_update() -> None:
@@ -71,7 +72,7 @@ def maml_loop(
 
 def meta_test_loop(net: nn.Module, tasks: list[Task], lr: float, steps: int) -> Callable[[], float]:
     """Adapt to every task by `steps` steps and take the query accuracy, as the examples do."""
-    maml = quiet.MAML(net, lr=lr, first_order=True)
+    maml = l2l.algorithms.MAML(net, lr=lr, first_order=True)
 
     def meta_test() -> float:
         right = 0.0

@@ -1,17 +1,43 @@
-"""The parts of learn2learn that the algorithms delegate to, imported without gym's banner."""
+"""The parts of learn2learn that the algorithms delegate to: its wrapper and its module tools."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from learn2learn import clone_module, detach_module
-    from learn2learn.algorithms import MAML
+
+def _parts(*names: str) -> list[ModuleType]:
+    """These modules of learn2learn, without what its packages import besides.
+
+    `import learn2learn` brings gym, cvxpy, torchvision's models and a banner, for 2.4 s of every
+    start. Here its packages stand in `sys.modules` for a moment without having run.
+    """
+    if "learn2learn" in sys.modules:
+        return [importlib.import_module(name) for name in names]
+    for package in ("learn2learn", "learn2learn.algorithms"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    try:
+        return [importlib.import_module(name) for name in names]
+    finally:
+        # Whoever imports learn2learn later gets all of it.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "learn2learn"]:
+            del sys.modules[name]
+
+
+if TYPE_CHECKING:
+    from learn2learn.algorithms.maml import MAML
+    from learn2learn.utils import clone_module, detach_module
+else:
+    _utils, _maml = _parts("learn2learn.utils", "learn2learn.algorithms.maml")
+    MAML = _maml.MAML
+    clone_module, detach_module = _utils.clone_module, _utils.detach_module
 
 __all__ = ["MAML", "clone_module", "detach_module", "wrap"]
 
