@@ -11,7 +11,7 @@ import pandas as pd
 
 Sides = dict[str, Callable[[], object]]
 
-ROUNDS = 10
+ROUNDS = 7
 TURN = 0.1  # seconds
 
 

@@ -6,7 +6,6 @@ make bench ARGS="--omniglot DIR"            and with learn2learn's pipeline on O
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import tempfile
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks import rivals
-from benchmarks.contest import contest, report
+from benchmarks.contest import contest
 from fewshot_cli import algorithms
 from fewshot_cli.algorithms import MetaLearner
 from fewshot_cli.algorithms.stacking import chunk_size
@@ -26,29 +25,12 @@ from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.compose import job_config
 from fewshot_cli.config import Config
 from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.evaluation import evaluate
 from fewshot_cli.training.seeding import initialised
 from fewshot_cli.training.setup import prepare
 
 WAYS = 5
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--omniglot", type=Path, help="the folder of Omniglot's two archives")
-    options.add_argument("--out", type=Path, default=Path("outputs/bench"), help="for the CSVs")
-    given = options.parse_args()
-    report(
-        list(every_setting()),
-        "Tensors in memory, milliseconds a meta-update",
-        given.out / "grid.csv",
-    )
-    report(list(limit()), "Against supervised training", given.out / "limit.csv")
-    report(
-        [*in_memory()], "Other loops of learn2learn on tensors in memory", given.out / "memory.csv"
-    )
-    if given.omniglot is not None:
-        report([*pipelines(given.omniglot)], "Whole meta-updates with data", given.out / "data.csv")
 
 
 def every_setting() -> Iterator[dict[str, object]]:
@@ -67,8 +49,10 @@ def every_setting() -> Iterator[dict[str, object]]:
         memory = rivals.tasks_in_memory(batch)
         rule = chunk_of(config, batch)
         net = network(config, batch)
+        compiled = {"compiled": ours(config, batch, rule, compiled=True)} if model == "mlp" else {}
         times = contest(
             {
+                **compiled,
                 "auto": ours(config, batch, rule),
                 "stacked": ours(config, batch, tasks),
                 "sequential": ours(config, batch, 1),
@@ -80,7 +64,9 @@ def every_setting() -> Iterator[dict[str, object]]:
         )
         yield {
             "model": model, "tasks": tasks, "queries": queries, "steps": steps,
-            "order": 1 if first_order else 2, "chunk": min(rule, tasks), **times,
+            "order": 1 if first_order else 2, "chunk": min(rule, tasks),
+            "compiled": None, **times,
+            "learn2learn/compiled": times["learn2learn"] / times.get("compiled", float("nan")),
             "learn2learn/auto": times["learn2learn"] / times["auto"],
             "torch.func/auto": times["torch.func"] / times["auto"],
             "better/auto": min(times["stacked"], times["sequential"]) / times["auto"],
@@ -110,7 +96,7 @@ def limit() -> Iterator[dict[str, object]]:
 REPTILE = ["algo=reptile", "algo.inner_steps=5", "algo.inner_batch=10", "algo.train_shots=10"]
 
 
-def in_memory() -> Iterator[dict[str, object]]:
+def other_loops() -> Iterator[dict[str, object]]:
     config = job_config(REPTILE)
     batch = draw(config, 5, 1, shots=10)
     memory = rivals.tasks_in_memory(batch)
@@ -172,14 +158,14 @@ def draw(config: Config, tasks: int, queries: int, shots: int = 1) -> TaskBatch:
         return TaskBatch(
             inputs[:, :10], inputs[:, :10, 0].sin(), inputs[:, 10:], inputs[:, 10:, 0].sin()
         )
-    images = torch.rand(tasks, WAYS * (shots + queries), 1, 28, 28, generator=generator)
-    labels = torch.arange(WAYS).repeat(shots + queries).expand(tasks, -1)
-    at = WAYS * shots
+    images = torch.rand(tasks, config.ways * (shots + queries), 1, 28, 28, generator=generator)
+    labels = torch.arange(config.ways).repeat(shots + queries).expand(tasks, -1)
+    at = config.ways * shots
     return TaskBatch(images[:, :at], labels[:, :at], images[:, at:], labels[:, at:])
 
 
 def network(config: Config, tasks: TaskBatch) -> nn.Module:
-    outputs = 1 if config.data.regression else WAYS
+    outputs = 1 if config.data.regression else config.ways
     return initialised(config.model, tuple(tasks.support_x.shape[2:]), outputs, config.seed)
 
 
@@ -194,9 +180,12 @@ def chunk_of(config: Config, tasks: TaskBatch) -> int:
 def ours(
     config: Config, tasks: TaskBatch, chunk: int, compiled: bool = False
 ) -> Callable[[], object]:
+    keep_freed_memory()  # as training/setup.py does; the other sides have it too
     net = network(config, tasks)
     net.to(memory_format=torch.channels_last)
-    algorithm = algorithms.build(net, config.algo, 10**6, Tactics(chunk, compiled))
+    algorithm = algorithms.build(
+        net, config.algo, 10**6, Tactics(chunk, compiled, config.recompute)
+    )
     assert isinstance(algorithm, MetaLearner)
     generator = torch.Generator().manual_seed(0)
     return lambda: algorithm.meta_update(tasks, generator)
@@ -208,7 +197,3 @@ def with_data(config: Config) -> Callable[[], object]:
     assert isinstance(algorithm, MetaLearner)
     generator = torch.Generator().manual_seed(0)
     return lambda: algorithm.meta_update(setup.train_tasks(generator), generator)
-
-
-if __name__ == "__main__":
-    main()

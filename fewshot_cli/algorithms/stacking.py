@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 from fewshot_cli.algorithms import per_task
 
 MANY_IMAGES = 20
-AT_ONCE = {"cpu": 2**24, "cuda": 2**30}  # bytes
+AT_ONCE = {"cpu": 2**25, "cuda": 2**30}  # bytes
 
 
 class PerTask(nn.Module):

@@ -13,6 +13,7 @@ from fewshot_cli.algorithms.stacking import chunk_size
 from fewshot_cli.algorithms.tactics import EVERY_TASK, Tactics
 from fewshot_cli.config import Batching, Config, Precision, UserError
 from fewshot_cli.data.batch import TaskBatch, TaskSource
+from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
 COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
@@ -42,6 +43,7 @@ def prepare(config: Config) -> Setup:
         UserError: the device is not there, or the data cannot be read.
     """
     make_deterministic()
+    keep_freed_memory()
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device, source = data_on_device(config)
