@@ -12,13 +12,13 @@ import pandas as pd
 Sides = dict[str, Callable[[], object]]
 
 ROUNDS = 7
-TURN = 0.1  # seconds
+TURN = 0.3  # seconds
 
 
 def contest(sides: Sides, rounds: int = ROUNDS) -> dict[str, float]:
     """The median milliseconds of each side over `rounds` rounds, in which they take turns.
 
-    A turn is as many calls as take a tenth of a second, so that each side finds its own data in
+    A turn is as many calls as take some tenths of a second, so that each side finds its own data in
     the caches as it would in a long run.
     """
     calls = {}

@@ -182,7 +182,8 @@ def ours(
 ) -> Callable[[], object]:
     keep_freed_memory()  # as training/setup.py does; the other sides have it too
     net = network(config, tasks)
-    net.to(memory_format=torch.channels_last)
+    if chunk > 1:
+        net.to(memory_format=torch.channels_last)
     algorithm = algorithms.build(
         net, config.algo, 10**6, Tactics(chunk, compiled, config.recompute)
     )

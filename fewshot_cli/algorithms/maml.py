@@ -47,7 +47,7 @@ class MAML:
             *gradient, loss, accuracy = self.meta_gradient(*chunk.fields())
             for theta, part in zip(self.weights, gradient, strict=True):
                 part /= len(tasks)
-                theta.grad = part if theta.grad is None else theta.grad + part
+                theta.grad = part if theta.grad is None else theta.grad.add_(part)
             scores.append(Scores(loss, None if chunk.query_y.is_floating_point() else accuracy))
         self.meta_optimizer.step()
         return Scores.concatenate(scores)

@@ -77,19 +77,23 @@ def chunk_size(
 ) -> int:
     """How many tasks to adapt at once, by a rule, so that a config always does the same sums.
 
-    On a CPU as many as keep the weights, or what the layers put out, near the cores' caches; on
+    On a CPU as many as keep the weights, or what the layers put out, in the cores' caches; on
     a GPU as many as are sure to fit. Where that is one task, it is learn2learn's own loop.
 
     Args:
         batches: how many examples of one task pass the network at once, in each kind of pass.
     """
     together = [size for size in batches if size <= MANY_IMAGES or not convolves(net)]
+    if not together:
+        return 1
     examples = torch.zeros(max([2, *together]), *input_shape, device=device)
     floats = 0
 
     def count(module: nn.Module, given: object, put_out: Tensor) -> None:
         nonlocal floats
         floats += put_out.numel()
+        if isinstance(module, nn.Conv2d):  # and the patches that it unfolds
+            floats += put_out[:, 0].numel() * module.weight[0].numel()
 
     leaves = [module for module in net.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(count) for module in leaves]

@@ -12,7 +12,7 @@ from fewshot_cli.runs.directory import RunDirectory, new_name
 
 # The rest of a run's config says how its weights came about.
 MAY_CHANGE = (
-    *("data", "data.", "eval.", "shots", "batching", "chunk", "device", "cache_dir"),
+    *("data", "data.", "eval.", "shots", "batching", "chunk", "precision", "device", "cache_dir"),
     *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr"),
 )
 

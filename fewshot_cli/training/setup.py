@@ -49,7 +49,7 @@ def prepare(config: Config) -> Setup:
     device, source = data_on_device(config)
     outputs = 1 if config.data.regression else config.ways
     net = initialised(config.model, source.input_shape, outputs, config.seed)
-    net.to(memory_format=torch.channels_last).to(device)  # see algorithms/per_task.py
+    net.to(device)
 
     def chunk(support: int, queries: int) -> int:
         if config.batching is Batching.sequential:
@@ -66,6 +66,8 @@ def prepare(config: Config) -> Setup:
         config.recompute,
         config.precision is Precision.bf16,
     )
+    if tactics.chunk > 1:
+        net.to(memory_format=torch.channels_last)  # see algorithms/per_task.py
     return Setup(
         config,
         source,

@@ -49,5 +49,6 @@ def test_the_rule_for_how_many_tasks_adapt_at_once() -> None:
     assert chunk("mlp", 5, 75) > chunk("fc", 5, 75) > 1
     # Many images pass the convolutions task by task, so they do not count.
     assert chunk("cnn4", 5, 75) == chunk("cnn4", 5) > chunk("cnn4", MANY_IMAGES) > 1
+    assert chunk("cnn4", MANY_IMAGES + 1, 75) == 1
     # One task of large pictures is more than the caches hold.
     assert chunk("cnn4_pool", 20, size=84) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,3 +242,15 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     assert done.stdout == ""
     left = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
     assert left == []
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
+def test_compile_says_what_it_took(fewshot: Command) -> None:
+    small = "iterations=3", "eval.tasks=3", "eval.valid_tasks=3"
+    done = fewshot("train", "data=sinusoid", "model=mlp", "compile=true", *small)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Meta-")]
+    assert len(said) == 1, done.stderr
+    assert re.match(r"Compiled in .* s: a meta-gradient takes .* ms instead of .* ms", said[0])

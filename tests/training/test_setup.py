@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY, config, names
+
+from fewshot_cli.algorithms import MetaLearner
+from fewshot_cli.config import UserError
+from fewshot_cli.training.evaluation import evaluate
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import Setup, prepare
+
+CUDA = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+)
+
+
+def prepared(cache_dir: Path, *overrides: str) -> Setup:
+    chosen = config(*TINY, *overrides)
+    chosen.cache_dir = str(cache_dir)
+    return prepare(chosen)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("algo", names("algo"))
+def test_a_meta_update_and_a_meta_test(
+    cache_dir: Path, algo: str, device: str, precision: str
+) -> None:
+    setup = prepared(cache_dir, f"algo={algo}", f"device={device}", f"precision={precision}")
+    tasks = setup.train_tasks(generator(0, "train tasks"))
+    assert tasks.support_x.device.type == device
+    if isinstance(setup.algorithm, MetaLearner):
+        scores = setup.algorithm.meta_update(tasks, generator(0, "inner batches"))
+        assert torch.isfinite(scores.loss).all()
+    assert all(weight.device.type == device for weight in setup.algorithm.net.parameters())
+    assert torch.isfinite(evaluate(setup, "test", 3, "", 0)[-1].loss).all()
+
+
+def test_batching(cache_dir: Path) -> None:
+    def chunk(*overrides: str) -> int:
+        return prepared(cache_dir, *overrides).eval_chunk
+
+    assert chunk("batching=sequential") == 1
+    assert chunk("batching=stacked", "chunk=7") == 7
+    assert chunk("batching=stacked") > 10**6
+    assert 1 < chunk("batching=auto") < 10**6
+
+
+def test_compiling_needs_a_compiler(
+    cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"compile=true: found no C\+\+ compiler; expected g\+\+"):
+        prepared(cache_dir, "compile=true")
