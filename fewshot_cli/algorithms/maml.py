@@ -43,11 +43,14 @@ class MAML:
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         scores = []
+        for theta in self.weights:
+            # In theta's own layout, which fused optimisers take for granted.
+            theta.grad = torch.zeros_like(theta)
         for chunk in tasks.split(self.tactics.chunk):
             *gradient, loss, accuracy = self.meta_gradient(*chunk.fields())
             for theta, part in zip(self.weights, gradient, strict=True):
-                part /= len(tasks)
-                theta.grad = part if theta.grad is None else theta.grad.add_(part)
+                assert theta.grad is not None
+                theta.grad.add_(part, alpha=1 / len(tasks))
             scores.append(Scores(loss, None if chunk.query_y.is_floating_point() else accuracy))
         self.meta_optimizer.step()
         return Scores.concatenate(scores)

@@ -23,7 +23,8 @@ EVERY_TASK = 100
 
 def net_for(model: str) -> nn.Module:
     torch.manual_seed(0)
-    return models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+    net = models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+    return net.to(memory_format=torch.channels_last)  # as training/setup.py does
 
 
 def meta_gradient(

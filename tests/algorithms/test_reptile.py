@@ -74,6 +74,7 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
     net, tasks = net_for(model), image_tasks(dtype=DOUBLE)
     before = [theta.detach().clone() for theta in net.parameters()]
     phis = adapted(net, tasks, optimizer)
+    net.to(memory_format=torch.channels_last)  # as training/setup.py does
     algorithm = reptile.build(
         net, settings(f"algo.inner_optimizer={optimizer}"), 10, Tactics(chunk)
     )
