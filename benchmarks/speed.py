@@ -182,8 +182,6 @@ def ours(
 ) -> Callable[[], object]:
     keep_freed_memory()  # as training/setup.py does; the other sides have it too
     net = network(config, tasks)
-    if chunk > 1:
-        net.to(memory_format=torch.channels_last)
     algorithm = algorithms.build(
         net, config.algo, 10**6, Tactics(chunk, compiled, config.recompute)
     )

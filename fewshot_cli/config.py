@@ -119,7 +119,7 @@ class AlgoConfig:
     name: str = MISSING
     kind: str = MISSING  # the file in fewshot_cli/algorithms/
     first_order: bool = False
-    compilable: bool = False  # its file makes use of `compile`
+    compilable: bool = False  # its file makes use of `compile` and `recompute`
     inner_lr: float = MISSING
     inner_steps: int = 1
     inner_optimizer: Optimizer = Optimizer.sgd

@@ -56,8 +56,11 @@ def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics)
     """The algorithm that the config names, over `net`'s weights.
 
     Args:
+        net: its kernels are laid out channels-last where tasks adapt together (see `per_task.py`).
         iterations: meta-updates of the whole run; the meta learning rate's schedule ends there.
     """
+    if tactics.chunk > 1:
+        net.to(memory_format=torch.channels_last)
     algorithm: Algorithm = kinds.call(
         "algorithms", config.kind, "build", net, config, iterations, tactics
     )

@@ -43,9 +43,7 @@ class MAML:
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         scores = []
-        for theta in self.weights:
-            # In theta's own layout, which fused optimisers take for granted.
-            theta.grad = torch.zeros_like(theta)
+        self.meta_optimizer.zero_grad()
         for chunk in tasks.split(self.tactics.chunk):
             *gradient, loss, accuracy = self.meta_gradient(*chunk.fields())
             for theta, part in zip(self.weights, gradient, strict=True):
@@ -58,8 +56,7 @@ class MAML:
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
         tasks = TaskBatch(*fields)
-        recompute = self.tactics.recompute and not self.maml.first_order
-        *_, phi = inner_loop(self.maml.clone(), tasks, self.steps, recompute)
+        *_, phi = inner_loop(self.maml.clone(), tasks, self.steps, self.tactics.recompute)
         outputs = phi(tasks.query_x)
         gradient = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), self.weights)
         scores = score(outputs, tasks.query_y)

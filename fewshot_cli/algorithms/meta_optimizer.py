@@ -33,6 +33,15 @@ class MetaOptimizer:
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share)
 
+    def zero_grad(self) -> None:
+        """Zeros in every `.grad`, in its weight's own layout, to add gradients to.
+
+        Fused optimisers take that layout for granted: a gradient in another one moves other
+        weights, without an error.
+        """
+        for weight in self.weights:
+            weight.grad = torch.zeros_like(weight)
+
     def step(self) -> None:
         """One step along the gradients that lie in `.grad`, which are cleared afterwards."""
         if self.clip is not None:

@@ -43,8 +43,7 @@ class Reptile:
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         config, scores, ended = self.config, [], []
-        for theta in self.weights:
-            theta.grad = torch.zeros_like(theta)
+        self.meta_optimizer.zero_grad()
         for chunk in tasks.split(self.tactics.chunk):
             *_, (phi, optimizer) = self._inner_loop(
                 chunk, config.inner_steps, config.inner_batch, generator

@@ -36,12 +36,13 @@ class PerTask(nn.Module):
 
     def hold(self, weights: list[Tensor]) -> None:
         """Take other tensors for weights, in the order of `parameters()`."""
-        coming = iter(weights)
+        # By identity, since two layers may share a weight.
+        taken = {id(old): new for old, new in zip(self.parameters(), weights, strict=True)}
         for module in self.net.modules():
             for name, weight in module._parameters.items():
                 if weight is not None:
                     # A plain tensor where a Parameter was, as in learn2learn's own clones.
-                    module._parameters[name] = cast(nn.Parameter, next(coming))
+                    module._parameters[name] = cast(nn.Parameter, taken[id(weight)])
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):

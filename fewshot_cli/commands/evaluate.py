@@ -29,6 +29,7 @@ def evaluate(run: Path, overrides: list[str]) -> None:
         raise UserError(f"{run}: expected a run directory, which has a {trained.config.name}")
     before = compose.changed_config(trained.config, [], MAY_CHANGE).data
     config = compose.changed_config(trained.config, overrides, MAY_CHANGE)
+    config.compile = False  # there is no meta-gradient in a test
     if config.data.regression != before.regression:
         raise UserError(f"data={config.data.name}: expected data of the kind of {before.name}")
 

@@ -45,7 +45,7 @@ def train(
             print(try_out(config))
         return
     if cfg is None:
-        _look_at_data(configs)
+        _look_at_needs(configs)
         where, overrides = _place(overrides, multirun)
         _reserve(where)
     _hand_to_hydra(overrides, multirun, config_dir, cfg)
@@ -53,16 +53,16 @@ def train(
         _report_sweep(where, len(configs))
 
 
-def _look_at_data(configs: list[Config]) -> None:
+def _look_at_needs(configs: list[Config]) -> None:
     """Load what the jobs will load, so that what is wrong with it costs no run directory."""
-    from fewshot_cli.training.setup import data_on_device
+    from fewshot_cli.training.setup import device_and_data
 
     seen: list[object] = []
     for config in configs:
-        asked = (config.data, config.cache_dir, config.device)
+        asked = (config.data, config.cache_dir, config.device, config.compile)
         if asked not in seen:
             seen.append(asked)
-            data_on_device(config)
+            device_and_data(config)
 
 
 def _place(overrides: list[str], multirun: bool) -> tuple[Path, list[str]]:

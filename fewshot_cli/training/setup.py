@@ -40,13 +40,11 @@ def prepare(config: Config) -> Setup:
     """Build everything that a run needs.
 
     Raises:
-        UserError: the device is not there, or the data cannot be read.
+        UserError: the device or a compiler is not there, or the data cannot be read.
     """
     make_deterministic()
     keep_freed_memory()
-    if config.compile and not any(map(shutil.which, COMPILERS)):
-        raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
-    device, source = data_on_device(config)
+    device, source = device_and_data(config)
     outputs = 1 if config.data.regression else config.ways
     net = initialised(config.model, source.input_shape, outputs, config.seed)
     net.to(device)
@@ -66,8 +64,6 @@ def prepare(config: Config) -> Setup:
         config.recompute,
         config.precision is Precision.bf16,
     )
-    if tactics.chunk > 1:
-        net.to(memory_format=torch.channels_last)  # see algorithms/per_task.py
     return Setup(
         config,
         source,
@@ -77,12 +73,14 @@ def prepare(config: Config) -> Setup:
     )
 
 
-def data_on_device(config: Config) -> tuple[torch.device, TaskSource]:
+def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
     Raises:
-        UserError: the device is not there, or the data cannot be read.
+        UserError: the device or a compiler is not there, or the data cannot be read.
     """
+    if config.compile and not any(map(shutil.which, COMPILERS)):
+        raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = _device(config.device)
     return device, data.load(config.data, config.cache_dir, device)
 

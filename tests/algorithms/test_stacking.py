@@ -52,3 +52,13 @@ def test_the_rule_for_how_many_tasks_adapt_at_once() -> None:
     assert chunk("cnn4", MANY_IMAGES + 1, 75) == 1
     # One task of large pictures is more than the caches hold.
     assert chunk("cnn4_pool", 20, size=84) == 1
+
+
+def test_two_layers_may_share_a_weight() -> None:
+    layer = nn.Linear(4, 4)
+    stacked = l2l.clone_module(PerTask(nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 2))))
+    x = torch.rand(3, 5, 4)
+    expected = torch.stack([stacked.net(task) for task in x])
+    stacked.stack(3)
+    assert torch.allclose(stacked(x), expected, atol=1e-6)
+    assert len(list(stacked.parameters())) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -242,6 +243,16 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     assert done.stdout == ""
     left = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
     assert left == []
+
+
+def test_compile_without_a_compiler_leaves_nothing(fewshot: Command, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "CXX"}
+    environment |= {"PATH": str(tmp_path)}
+    done = fewshot("train", "data=sinusoid", "model=mlp", "compile=true", env=environment)
+    assert done.returncode == 2, done.stderr
+    expected = "fewshot: compile=true: found no C++ compiler; expected g++ or clang++\n"
+    assert done.stderr == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(
