@@ -17,6 +17,8 @@ options.add_argument("--omniglot", type=Path, help="the folder of Omniglot's two
 options.add_argument("--out", type=Path, default=Path("outputs/bench"), help="for CSVs and plot")
 given = options.parse_args()
 out = given.out
+if given.omniglot is not None and not (given.omniglot / "images_background.zip").is_file():
+    options.error(f"--omniglot {given.omniglot}: expected images_background.zip there")
 
 if given.omniglot is not None:
     rows = list(speed.pipelines(given.omniglot))

@@ -56,7 +56,9 @@ def along(axis: str, values: tuple[int, ...]) -> Iterator[dict[str, object]]:
 
 
 def plot(table: pd.DataFrame, file: Path) -> None:
-    figure, panels = plt.subplots(1, len(RANGES), figsize=(13, 3.4), layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(RANGES), figsize=(13, 3.6), sharey=True, layout="constrained"
+    )
     for panel, axis in zip(panels, RANGES, strict=True):
         rows = table[table["axis"] == axis]
         for side, marker in (("learn2learn", "s"), ("fewshot", "o")):
