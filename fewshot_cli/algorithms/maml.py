@@ -56,11 +56,26 @@ class MAML:
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
         tasks = TaskBatch(*fields)
-        *_, phi = inner_loop(self.maml.clone(), tasks, self.steps, self.tactics.recompute)
+        phi = self._adapted(tasks)
         outputs = phi(tasks.query_x)
         gradient = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), self.weights)
         scores = score(outputs, tasks.query_y)
         return *gradient, scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
+
+    def _adapted(self, tasks: TaskBatch) -> l2l.MAML:
+        phi = self.maml.clone()
+        if not self.tactics.recompute:
+            *_, phi = inner_loop(phi, tasks, self.steps)
+            return phi
+
+        def step(weights: list[Tensor]) -> list[Tensor]:
+            phi.module.hold(weights)
+            inner_step(phi, tasks)
+            return list(phi.module.parameters())
+
+        phi.module.stack(len(tasks))
+        phi.module.hold(recomputed(step, self.steps, list(phi.module.parameters())))
+        return phi
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
         # Nobody differentiates through this inner loop: its steps need no graph.
@@ -73,22 +88,17 @@ class MAML:
         self.meta_optimizer.load_state_dict(state)
 
 
-def inner_loop(
-    phi: l2l.MAML, tasks: TaskBatch, steps: int, recompute: bool = False
-) -> Iterator[l2l.MAML]:
+def inner_loop(phi: l2l.MAML, tasks: TaskBatch, steps: int) -> Iterator[l2l.MAML]:
     """A fresh clone of theta, before and after each SGD step on the support sets."""
-
-    def adapt(weights: list[Tensor]) -> list[Tensor]:
-        phi.module.hold(weights)
-        phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
-        return list(phi.module.parameters())
-
     phi.module.stack(len(tasks))
     yield phi
     for _ in range(steps):
-        weights = list(phi.module.parameters())
-        phi.module.hold(recomputed(adapt, weights) if recompute else adapt(weights))
+        inner_step(phi, tasks)
         yield phi
+
+
+def inner_step(phi: l2l.MAML, tasks: TaskBatch) -> None:
+    phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
 
 
 def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> MAML:

@@ -23,7 +23,9 @@ EVERY_TASK = 100
 
 def net_for(model: str) -> nn.Module:
     torch.manual_seed(0)
-    net = models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+    # With so few, no two maxima of a pool lie so close that rounding could swap them.
+    few = ["model.channels=4"] if model == "cnn4_pool" else []
+    net = models.build(config(f"model={model}", *few).model, (1, 16, 16), 3).to(DOUBLE)
     return net.to(memory_format=torch.channels_last)  # as training/setup.py does
 
 
@@ -71,11 +73,11 @@ def test_the_meta_gradient_is_learn2learn_s(
     dtype: torch.dtype,
     tolerance: float,
 ) -> None:
-    net, tasks = net_for(model).to(dtype), image_tasks(queries=queries, dtype=dtype)
+    net = net_for(model).to(dtype)
+    x, y, query_x, query_y = image_tasks(queries=queries, dtype=DOUBLE).fields()
+    tasks = TaskBatch(x.to(dtype), y, query_x.to(dtype), query_y)
     ours = meta_gradient(net, tasks, algo, steps, chunk)
     theirs = learn2learn_gradient(net, tasks, algo == "fomaml", steps)
-    if model == "cnn4_pool" and dtype is torch.float32:
-        tolerance *= 100  # rounding decides which of two near equals a max-pool takes
     largest = max(float(gradient.abs().max()) for gradient in theirs)
     for mine, gradient in zip(ours, theirs, strict=True):
         assert float((mine - gradient).abs().max()) < tolerance * largest

@@ -22,12 +22,13 @@ def test_a_recomputed_step_has_the_same_gradient_and_keeps_no_graph() -> None:
         return [weight - 0.1 * weight**3 for weight in weights]
 
     weights = [torch.tensor(value, requires_grad=True) for value in (1.0, 2.0)]
-    plain = torch.autograd.grad(sum(step(step(weights))), weights)
+    plain = torch.autograd.grad(sum(step(step(step(weights)))), weights)
     calls = 0
-    after = recomputed(step, recomputed(step, weights))
-    assert calls == 2
+    after = recomputed(step, 3, weights)
+    assert calls == 3
     again = torch.autograd.grad(sum(after), weights)
-    assert calls == 4
+    # To the middle, 1; to the middle of the two steps after it, 1; and each of the three.
+    assert calls == 3 + 1 + 1 + 3
     assert plain == again
 
 
