@@ -16,7 +16,7 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 $(ARGS)
 
-bench: $(INSTALLED) ## measure against learn2learn's own loop, about 15 minutes; options through ARGS
+bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy

@@ -1,4 +1,4 @@
-"""All the figures of docs/speed.md, about 15 minutes on 2 cores.
+"""All the figures of docs/speed.md, about 10 minutes on 2 cores.
 
 make bench                             on random images
 make bench ARGS="--omniglot DIR"       and against learn2learn's pipeline on Omniglot's archives

@@ -66,12 +66,19 @@ def without_effect(net: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("chunk", [1, 2, EVERY_TASK])
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "tolerance"),
+    # Adam brings every gradient to size one, in float32 also those that are only rounding.
+    [("sgd", torch.float32, 1e-4), ("sgd", DOUBLE, 1e-9), ("adam", DOUBLE, 1e-9)],
+)
 def test_theta_moves_towards_the_mean_of_the_adapted_weights(
-    model: str, optimizer: str, chunk: int
+    model: str, chunk: int, optimizer: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    net, tasks = net_for(model), image_tasks(dtype=DOUBLE)
+    net, tasks = net_for(model).to(dtype), image_tasks(dtype=DOUBLE)
+    tasks = TaskBatch(
+        tasks.support_x.to(dtype), tasks.support_y, tasks.query_x.to(dtype), tasks.query_y
+    )
     before = [theta.detach().clone() for theta in net.parameters()]
     phis = adapted(net, tasks, optimizer)
     net.to(memory_format=torch.channels_last)  # as training/setup.py does
@@ -79,12 +86,14 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
         net, settings(f"algo.inner_optimizer={optimizer}"), 10, Tactics(chunk)
     )
     algorithm.meta_update(tasks, generator())
+    moved, wrong = [], []
     for number, (old, (name, theta)) in enumerate(zip(before, net.named_parameters(), strict=True)):
-        mean = torch.stack([phi[number] for phi in phis]).mean(0)
-        expected = old + EPSILON * (mean - old)
         if name in without_effect(net) and optimizer == "adam":
-            continue  # its gradient is nothing but rounding, which Adam scales up
-        assert torch.allclose(theta, expected, rtol=1e-9, atol=1e-9), name
+            continue  # its gradient is nothing but rounding
+        mean = torch.stack([phi[number] for phi in phis]).mean(0)
+        moved.append(float((mean - old).abs().max()) * EPSILON)
+        wrong.append(float((old + EPSILON * (mean - old) - theta.detach()).abs().max()))
+    assert max(wrong) < tolerance * max(moved)
 
 
 def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
