@@ -106,7 +106,10 @@ def _option(group: str, name: object) -> groups.Option:
     return options[str(name)]
 
 
-FACTS = ("name", "kind", "regression", "images_only", "first_order", "compilable")
+FACTS = (
+    *("name", "kind", "regression", "images_only"),
+    *("first_order", "compilable", "pretrains", "classifies"),
+)
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
 

@@ -70,6 +70,13 @@ class Precision(Enum):
     bf16 = "bf16"  # mixed: products in bfloat16, weights and statistics in float32
 
 
+class Layers(Enum):
+    """What fine-tuning moves."""
+
+    all = "all"
+    head = "head"
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -120,13 +127,19 @@ class AlgoConfig:
     kind: str = MISSING  # the file in fewshot_cli/algorithms/
     first_order: bool = False
     compilable: bool = False  # its file makes use of `compile` and `recompute`
-    inner_lr: float = MISSING
-    inner_steps: int = 1
+    pretrains: bool = False  # trains one network on all meta-train classes
+    classifies: bool = False  # and does nothing else
+    inner_lr: float = 0.01
+    inner_steps: int | None = None  # none: no inner loop in training
     inner_optimizer: Optimizer = Optimizer.sgd
     inner_batch: int | None = None  # images an inner step; none: the whole support set
     carry_state: bool = False  # the inner optimiser's state goes on from task to task
     train_shots: int | None = None  # images of a class in training; none: `shots`
-    eval_steps: int = MISSING
+    layers: Layers = Layers.all
+    multi_step: int = 0  # iterations until only the last inner step's query loss counts
+    learn_rates: bool = False  # the inner rates, one for each layer and step
+    first_order_iterations: int = 0  # that come before those of second order
+    eval_steps: int = 0
     eval_inner_batch: int | None = None
     meta_optimizer: Optimizer = Optimizer.adam
     meta_lr: float = 0.001
@@ -142,6 +155,7 @@ class EvalConfig:
     queries: int = MISSING  # per class
     seed: int = MISSING  # draws the validation and test tasks, the same for every run
     checkpoint: Checkpoint = MISSING
+    transductive: bool = MISSING  # all queries of a task in one batch, or each with the support set
 
 
 @dataclass
@@ -182,7 +196,10 @@ POSITIVE = [
     *("data.image_size", "data.samples"),
     *("data.classes.train", "data.classes.valid", "data.classes.test"),
 ]
-NOT_NEGATIVE = ["seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"]
+NOT_NEGATIVE = [
+    *("seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"),
+    *("algo.multi_step", "algo.first_order_iterations"),
+]
 
 
 def check(config: Config) -> None:
@@ -203,6 +220,11 @@ def check(config: Config) -> None:
                     raise UserError(f"{key}={value}: expected a finite number {wanted}")
     _check_model(config)
     if config.data.regression:
+        if config.algo.classifies:
+            raise UserError(
+                f"algo={config.algo.name}: data={config.data.name} is regression; "
+                "choose algo=maml or another that is not only for classes"
+            )
         if config.ways != 1:
             raise UserError(
                 f"ways={config.ways}: data={config.data.name} is regression, expected ways=1"
@@ -214,14 +236,24 @@ def check(config: Config) -> None:
             f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
             "expected batching=stacked"
         )
-    if config.compile and not config.algo.compilable:
-        raise UserError(f"compile=true: algo={config.algo.name} cannot; expected compile=false")
-    if config.recompute and (config.algo.first_order or not config.algo.compilable):
-        raise UserError(
-            f"recompute=true: algo={config.algo.name} keeps no graph of its inner steps; "
-            "expected recompute=false"
-        )
+    _check_tactics(config)
     _check_device(config.device)
+
+
+def _check_tactics(config: Config) -> None:
+    algo = config.algo
+    if config.compile and not algo.compilable:
+        raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
+    if config.recompute and (algo.first_order or not algo.compilable):
+        raise UserError(
+            f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
+            "spared; expected recompute=false"
+        )
+    for tactic in ("compile", "recompute"):
+        for key in ("multi_step", "first_order_iterations", "learn_rates"):
+            value = getattr(algo, key)
+            if getattr(config, tactic) and value and (tactic, key) != ("compile", "learn_rates"):
+                raise UserError(f"{tactic}=true: not with algo.{key}={str(value).lower()}")
 
 
 def _check_model(config: Config) -> None:

@@ -14,6 +14,7 @@ from fewshot_cli.compose import job_config
 from fewshot_cli.config import Config
 from fewshot_cli.data.batch import TaskBatch
 
+WITHOUT_STEPS = ["protonet"]  # nothing that a task moves
 IMAGE_MODELS = ["cnn4", "cnn4_pool", "fc", "mlp"]
 TINY = [
     *("meta_batch=3", "iterations=4", "log_every=2", "ways=3", "eval.queries=2"),
@@ -24,6 +25,19 @@ TINY = [
 def names(group: str) -> list[str]:
     """Every choice of a group that the project ships."""
     return [option.name for option in groups.options(group)]
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every data set with every algorithm that can learn it."""
+    only_classes = [
+        option.name for option in groups.options("algo") if option.content().get("classifies")
+    ]
+    return [
+        (data, algo)
+        for data in names("data")
+        for algo in names("algo")
+        if (data, algo) not in [("sinusoid", name) for name in only_classes]
+    ]
 
 
 def config(*overrides: str) -> Config:
@@ -51,6 +65,7 @@ def image_tasks(
         labels.repeat_interleave(shots).expand(tasks, -1),
         images(queries),
         labels.repeat_interleave(queries).expand(tasks, -1),
+        labels.expand(tasks, -1),
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import IMAGE_MODELS, names
+from helpers import IMAGE_MODELS, names, pairs
 from omegaconf import OmegaConf
 
 from fewshot_cli import groups
@@ -16,8 +16,7 @@ def compatible(data: str) -> list[str]:
     return ["data=sinusoid", "model=mlp"] if data == "sinusoid" else [f"data={data}"]
 
 
-@pytest.mark.parametrize("algo", names("algo"))
-@pytest.mark.parametrize("data", names("data"))
+@pytest.mark.parametrize(("data", "algo"), pairs())
 def test_every_data_set_goes_with_every_algorithm(data: str, algo: str) -> None:
     config = job_config([*compatible(data), f"algo={algo}"])
     assert (config.data.name, config.algo.name) == (data, algo)

@@ -50,7 +50,8 @@ def test_every_bound_refuses_what_is_below_it(key: str) -> None:
         "data": ["data=omniglot"],
         "model": ["model=fc" if key == "model.hidden" else "model=cnn4"],
     }.get(key.partition(".")[0], [])
-    if key in ("algo.meta_clip", "algo.inner_steps"):
+    of_maml = ("meta_clip", "inner_steps", "multi_step", "first_order_iterations")
+    if key in [f"algo.{name}" for name in of_maml]:
         choices = ["algo=maml"]
     wrong = "-1" if key in NOT_NEGATIVE else "0"
     value = f"[{wrong}]" if key == "model.hidden" else wrong

@@ -1,4 +1,4 @@
-"""The parts of learn2learn that the algorithms delegate to: its wrapper and its module tools."""
+"""The parts of learn2learn that the algorithms delegate to: its wrappers and its module tools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 
@@ -33,13 +33,18 @@ def _parts(*names: str) -> list[ModuleType]:
 
 if TYPE_CHECKING:
     from learn2learn.algorithms.maml import MAML
+    from learn2learn.algorithms.meta_sgd import MetaSGD
     from learn2learn.utils import clone_module, detach_module
 else:
-    _utils, _maml = _parts("learn2learn.utils", "learn2learn.algorithms.maml")
-    MAML = _maml.MAML
+    _utils, _maml, _meta_sgd = _parts(
+        "learn2learn.utils", "learn2learn.algorithms.maml", "learn2learn.algorithms.meta_sgd"
+    )
+    MAML, MetaSGD = _maml.MAML, _meta_sgd.MetaSGD
     clone_module, detach_module = _utils.clone_module, _utils.detach_module
 
-__all__ = ["MAML", "clone_module", "detach_module", "wrap"]
+Wrapper: TypeAlias = MAML | MetaSGD
+
+__all__ = ["MAML", "MetaSGD", "Wrapper", "clone_module", "detach_module", "wrap"]
 
 
 def wrap(module: nn.Module, lr: float, first_order: bool) -> MAML:

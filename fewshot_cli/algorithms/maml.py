@@ -5,16 +5,21 @@
 
 MAML differentiates through the inner loop: d phi_k / d theta = product of (I - alpha * Hessian).
 First-order MAML takes that Jacobian as the identity, so its meta-gradient is grad L_query(phi_k).
+
+Three options come from MAML++ (Antoniou et al. 2019, section 4): `multi_step` also counts the query
+losses of the earlier steps, less and less; `learn_rates` makes alpha a weight of each layer and
+step; `first_order_iterations` come before those of second order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
 from fewshot_cli.algorithms.recompute import recomputed
@@ -29,10 +34,12 @@ class MAML:
     def __init__(
         self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
     ) -> None:
-        self.net, self.steps, self.tactics = net, config.inner_steps, tactics
-        self.weights = list(net.parameters())
-        per_task = PerTask(net, tactics.bf16)
-        self.maml = l2l.wrap(per_task, config.inner_lr, first_order=config.first_order)
+        assert config.inner_steps is not None
+        self.net, self.config, self.tactics = net, config, tactics
+        self.steps = config.inner_steps
+        self.wrapper = self._wrap(PerTask(net, tactics.bf16))
+        self.alphas: list[nn.Parameter] = list(getattr(self.wrapper, "lrs", []))  # where learned
+        self.weights = [*net.parameters(), *self.alphas]
         self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
         self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
         if tactics.compile:
@@ -40,6 +47,12 @@ class MAML:
             from fewshot_cli.algorithms.compiled import Compiled
 
             self.meta_gradient = Compiled(self._meta_gradient)
+
+    def _wrap(self, net: PerTask) -> l2l.Wrapper:
+        if not self.config.learn_rates:
+            return l2l.wrap(net, self.config.inner_lr, self.config.first_order)
+        rates = torch.full((self.steps,), self.config.inner_lr)
+        return l2l.MetaSGD(net, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         scores = []
@@ -56,48 +69,81 @@ class MAML:
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
         tasks = TaskBatch(*fields)
-        phi = self._adapted(tasks)
-        outputs = phi(tasks.query_x)
-        gradient = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), self.weights)
+        shares = self._shares_of_steps()
+        total: Tensor | float = 0.0
+        for step, phi in self._inner_loop(tasks):
+            if shares[step]:
+                outputs = phi(tasks.query_x)
+                total = total + shares[step] * losses(outputs, tasks.query_y).sum()
+        assert isinstance(total, Tensor)
+        gradient = torch.autograd.grad(total, self.weights)
         scores = score(outputs, tasks.query_y)
         return *gradient, scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
 
-    def _adapted(self, tasks: TaskBatch) -> l2l.MAML:
-        phi = self.maml.clone()
-        if not self.tactics.recompute:
-            *_, phi = inner_loop(phi, tasks, self.steps)
-            return phi
+    def _shares_of_steps(self) -> list[float]:
+        """How much each phi_j's query loss counts, j = 0..k: at first alike, at last phi_k's."""
+        left = max(0.0, 1 - self.meta_optimizer.iteration / max(1, self.config.multi_step))
+        early = left / self.steps if self.config.multi_step else 0.0
+        return [0.0, *[early] * (self.steps - 1), 1 - early * (self.steps - 1)]
+
+    def _inner_loop(self, tasks: TaskBatch) -> Iterable[tuple[int, Learner]]:
+        """phi_j with its j, as the meta-gradient needs it."""
+        if self.tactics.recompute:
+            return [(self.steps, self._recomputed(tasks))]
+        first_order = self.meta_optimizer.iteration < self.config.first_order_iterations
+        return enumerate(self.inner_loop(tasks, self.steps, first_order or self.config.first_order))
+
+    def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[Learner]:
+        phi = self.wrapper.clone()
+        phi.first_order = first_order
+        return inner_loop(phi, tasks, steps, self.alphas if self.config.learn_rates else None)
+
+    def _recomputed(self, tasks: TaskBatch) -> Learner:
+        phi = self.wrapper.clone()
+        phi.module.stack(len(tasks))
 
         def step(weights: list[Tensor]) -> list[Tensor]:
             phi.module.hold(weights)
             inner_step(phi, tasks)
             return list(phi.module.parameters())
 
-        phi.module.stack(len(tasks))
         phi.module.hold(recomputed(step, self.steps, list(phi.module.parameters())))
-        return phi
+        adapted: Learner = phi
+        return adapted
 
-    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         # Nobody differentiates through this inner loop: its steps need no graph.
-        return inner_loop(self.maml.clone(first_order=True), tasks, steps)
+        return self.inner_loop(tasks, steps, first_order=True)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.meta_optimizer.state_dict()
+        alphas = [alpha.detach() for alpha in self.alphas]
+        return {"meta": self.meta_optimizer.state_dict(), "alphas": alphas}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meta_optimizer.load_state_dict(state)
+        self.meta_optimizer.load_state_dict(state["meta"])
+        with torch.no_grad():
+            for alpha, saved in zip(self.alphas, state["alphas"], strict=True):
+                alpha.copy_(saved)
 
 
-def inner_loop(phi: l2l.MAML, tasks: TaskBatch, steps: int) -> Iterator[l2l.MAML]:
-    """A fresh clone of theta, before and after each SGD step on the support sets."""
+def inner_loop(
+    phi: l2l.Wrapper, tasks: TaskBatch, steps: int, rates: list[nn.Parameter] | None = None
+) -> Iterator[l2l.Wrapper]:
+    """A fresh clone of theta, before and after each SGD step on the support sets.
+
+    Args:
+        rates: alpha for each weight, `[k]`, one a step; the last goes on where steps are more.
+    """
     phi.module.stack(len(tasks))
     yield phi
-    for _ in range(steps):
+    for step in range(steps):
+        if rates is not None:
+            phi.lrs = [rate[min(step, len(rate) - 1)] for rate in rates]
         inner_step(phi, tasks)
         yield phi
 
 
-def inner_step(phi: l2l.MAML, tasks: TaskBatch) -> None:
+def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:
     phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
 
 

@@ -33,6 +33,11 @@ class MetaOptimizer:
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share)
 
+    @property
+    def iteration(self) -> int:
+        """How many steps it has made."""
+        return int(self.schedule.last_epoch)
+
     def zero_grad(self) -> None:
         """Zeros in every `.grad`, in its weight's own layout, to add gradients to.
 

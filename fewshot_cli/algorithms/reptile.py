@@ -36,7 +36,9 @@ class Reptile:
     def __init__(
         self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
     ) -> None:
+        assert config.inner_steps is not None
         self.net, self.config, self.tactics = net, config, tactics
+        self.steps = config.inner_steps
         self.weights = list(net.parameters())
         self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
         self.carried: list[dict[str, Tensor]] = []  # Adam's state for each weight
@@ -46,7 +48,7 @@ class Reptile:
         self.meta_optimizer.zero_grad()
         for chunk in tasks.split(self.tactics.chunk):
             *_, (phi, optimizer) = self._inner_loop(
-                chunk, config.inner_steps, config.inner_batch, generator
+                chunk, self.steps, config.inner_batch, generator
             )
             for theta, phis in zip(self.weights, phi.parameters(), strict=True):
                 assert theta.grad is not None

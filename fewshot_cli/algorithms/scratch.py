@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.maml import inner_loop
 from fewshot_cli.algorithms.stacking import PerTask
@@ -21,7 +22,7 @@ class Scratch:
         self.net = net
         self.wrapper = l2l.wrap(PerTask(net, tactics.bf16), config.inner_lr, first_order=True)
 
-    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[l2l.MAML]:
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         return inner_loop(self.wrapper.clone(), tasks, steps)
 
     def state_dict(self) -> dict[str, Any]:

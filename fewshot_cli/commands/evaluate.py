@@ -13,7 +13,7 @@ from fewshot_cli.runs.directory import RunDirectory, new_name
 # The rest of a run's config says how its weights came about.
 MAY_CHANGE = (
     *("data", "data.", "eval.", "shots", "batching", "chunk", "precision", "device", "cache_dir"),
-    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr"),
+    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr", "algo.layers"),
 )
 
 

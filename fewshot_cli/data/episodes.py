@@ -21,6 +21,7 @@ class ImageTasks:
     def __init__(self, images: Mapping[str, Tensor], device: torch.device) -> None:
         self.images = {split: table.to(device) for split, table in images.items()}
         self.input_shape: tuple[int, ...] = tuple(images["train"].shape[2:])
+        self.train_classes = len(images["train"])
         self.device = device
 
     def sample(
@@ -49,6 +50,7 @@ class ImageTasks:
             support_y=labels.repeat_interleave(shots).expand(tasks, -1),
             query_x=drawn[:, :, shots:].flatten(1, 2),
             query_y=labels.repeat_interleave(queries).expand(tasks, -1),
+            classes=chosen.to(self.device),
         )
 
 

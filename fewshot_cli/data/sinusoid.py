@@ -18,6 +18,7 @@ class Sinusoids:
     """Each task is one curve; all splits draw from the same distribution of curves."""
 
     input_shape: tuple[int, ...] = (1,)
+    train_classes = 1
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

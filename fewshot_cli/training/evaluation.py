@@ -9,7 +9,9 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms.scores import Scores, score
+from fewshot_cli.data.batch import TaskBatch
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.training.seeding import generator
@@ -21,8 +23,7 @@ TASKS_A_DRAW = 100  # constant, so that the first n tasks are the same whatever 
 def evaluate(setup: Setup, split: str, tasks: int, label: str, first_step: int) -> list[Scores]:
     """Adapt to `tasks` tasks; score their query sets after `first_step` steps and each later one.
 
-    The tasks depend on the data's settings, ways, shots, queries and `eval.seed` alone. All the
-    queries of a task pass the network together: batch norm makes that transductive.
+    The tasks depend on the data's settings, ways, shots, queries and `eval.seed` alone.
 
     Returns:
         One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
@@ -42,10 +43,24 @@ def evaluate(setup: Setup, split: str, tasks: int, label: str, first_step: int) 
                 for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
                     if step >= first_step:
                         with torch.no_grad():
-                            scores = score(learner(chunk.query_x), chunk.query_y)
+                            outputs = predict(learner, chunk, config.eval.transductive)
+                            scores = score(outputs, chunk.query_y)
                         by_step[step - first_step].append(scores)
                 progress.advance(len(chunk), figures(Scores.concatenate(by_step[-1])))
     return [Scores.concatenate(parts) for parts in by_step]
+
+
+def predict(learner: Learner, tasks: TaskBatch, transductive: bool) -> Tensor:
+    """Outputs for the query sets, `[T, N*Q, outputs]`.
+
+    Batch norm lets the examples of a batch see one another. Transductive: all queries of a task
+    are one batch (MAML). If not, each query is in a batch with the whole support set and no other
+    query (Nichol et al. 2018, section 6.1).
+    """
+    if transductive:
+        return learner(tasks.query_x)
+    batches = (torch.cat([tasks.support_x, x[:, None]], 1) for x in tasks.query_x.unbind(1))
+    return torch.stack([learner(batch)[:, -1] for batch in batches], 1)
 
 
 def mean_ci95(values: Tensor) -> tuple[float, float | None]:

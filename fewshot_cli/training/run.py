@@ -80,7 +80,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
             last = iteration == iterations
             if iteration % config.log_every == 0 or last:
                 row, seconds = Scores.concatenate(since), time.monotonic() - since_time
-                steps = config.algo.inner_steps
+                steps = config.algo.inner_steps or 0
                 directory.add([metrics(row, iteration, "train", steps, start, seconds)])
                 latest |= figures(row)
                 since, since_time = [], time.monotonic()
@@ -180,7 +180,7 @@ def summary(
             "iteration": iteration,
             "tasks": config.eval.tasks,
             "queries": config.eval.queries,
-            "transductive": True,
+            "transductive": config.eval.transductive,
             "steps": [
                 {
                     "adaptation_steps": row.adaptation_steps,

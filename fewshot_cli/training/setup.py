@@ -46,20 +46,22 @@ def prepare(config: Config) -> Setup:
     keep_freed_memory()
     device, source = device_and_data(config)
     outputs = 1 if config.data.regression else config.ways
+    if config.algo.pretrains:
+        outputs = source.train_classes
     net = initialised(config.model, source.input_shape, outputs, config.seed)
     net.to(device)
 
-    def chunk(support: int, queries: int) -> int:
+    def chunk(*batches: int) -> int:
         if config.batching is Batching.sequential:
             return 1
         if config.batching is Batching.stacked:
             return config.chunk or EVERY_TASK
-        return chunk_size(net, source.input_shape, [support, config.ways * queries], device)
+        return chunk_size(net, source.input_shape, list(batches), device)
 
-    support = config.ways * config.shots
+    support, queries = config.ways * config.shots, config.ways * config.eval.queries
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
     tactics = Tactics(
-        chunk(trained_on, config.queries),
+        chunk(trained_on, config.ways * config.queries),
         config.compile,
         config.recompute,
         config.precision is Precision.bf16,
@@ -68,7 +70,7 @@ def prepare(config: Config) -> Setup:
         config,
         source,
         algorithms.build(net, config.algo, config.iterations, tactics),
-        chunk(support, config.eval.queries),
+        chunk(support, queries if config.eval.transductive else support + 1),
         device,
     )
 

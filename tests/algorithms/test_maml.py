@@ -13,6 +13,7 @@ from torch.nn import functional
 from fewshot_cli import models
 from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms import maml
+from fewshot_cli.algorithms.scores import losses
 from fewshot_cli.algorithms.stacking import MANY_IMAGES
 from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.data.batch import TaskBatch
@@ -121,3 +122,82 @@ def test_errors_of_an_inner_step_come_through(capfd: pytest.CaptureFixture[str])
     with pytest.raises(RuntimeError, match="not have been used in the graph"):
         algorithm.meta_update(image_tasks(), torch.Generator())
     assert "Traceback" not in capfd.readouterr().err
+
+
+def trained(*options: str, updates: int = 1, chunk: int = EVERY_TASK) -> maml.MAML:
+    settings = config(
+        *("algo=maml", "algo.inner_steps=3", "algo.inner_lr=0.1", "algo.meta_optimizer=sgd"),
+        *("algo.meta_lr=1", "algo.meta_schedule=constant", *options),
+    ).algo
+    learner = maml.build(net_for("mlp"), settings, 10, Tactics(chunk))
+    for _ in range(updates):
+        learner.meta_update(image_tasks(dtype=DOUBLE), torch.Generator())
+    return learner
+
+
+def moved(learner: maml.MAML) -> torch.Tensor:
+    change = [
+        a.detach() - b for a, b in zip(learner.weights, net_for("mlp").parameters(), strict=True)
+    ]
+    return torch.cat([part.flatten() for part in change])
+
+
+def test_multi_step_counts_the_query_loss_of_every_step_and_at_last_the_last_one_alone() -> None:
+    tasks, net = image_tasks(dtype=DOUBLE), net_for("mlp")
+    each = [meta_gradient(net, tasks, "maml", steps, EVERY_TASK) for steps in (1, 2, 3)]
+    means = [sum(parts) / 3 for parts in zip(*each, strict=True)]
+    expected = torch.cat([part.flatten() for part in means])
+    assert torch.allclose(-moved(trained("algo.multi_step=4")), expected, rtol=1e-9, atol=1e-12)
+
+    learner = trained("algo.multi_step=4")
+    assert learner._shares_of_steps() == pytest.approx([0, 0.25, 0.25, 0.5])
+    learner = trained("algo.multi_step=4", updates=4)
+    assert learner._shares_of_steps() == [0, 0, 0, 1]
+
+
+def test_first_order_comes_first() -> None:
+    annealed = trained("algo.first_order_iterations=2")
+    first = torch.cat(
+        [
+            part.flatten()
+            for part in meta_gradient(
+                net_for("mlp"), image_tasks(dtype=DOUBLE), "fomaml", 3, EVERY_TASK
+            )
+        ]
+    )
+    assert torch.allclose(-moved(annealed), first, rtol=1e-9, atol=1e-12)
+    # The third update is of second order.
+    ends = {
+        order: moved(trained(f"algo.first_order_iterations={order}", updates=3))
+        for order in (0, 2, 3)
+    }
+    assert not torch.allclose(ends[2], ends[3])
+    assert not torch.allclose(ends[2], ends[0])
+
+
+@pytest.mark.parametrize("chunk", [1, EVERY_TASK])
+def test_learned_rates_move_along_their_gradient(chunk: int) -> None:
+    learner = trained("algo.learn_rates=true", updates=0, chunk=chunk)
+    assert [tuple(alpha.shape) for alpha in learner.alphas] == [(3,)] * 6
+    tasks, h = image_tasks(dtype=DOUBLE), 1e-6
+
+    def query_loss() -> float:
+        *_, phi = learner.inner_loop(tasks, 3, first_order=True)
+        return float(losses(phi(tasks.query_x), tasks.query_y).mean().detach())
+
+    numeric = []
+    with torch.no_grad():
+        for alpha in learner.alphas:
+            for step in range(3):
+                alpha[step] += h
+                with torch.enable_grad():
+                    above = query_loss()
+                alpha[step] -= 2 * h
+                with torch.enable_grad():
+                    below = query_loss()
+                alpha[step] += h
+                numeric.append((above - below) / (2 * h))
+    before = torch.cat([alpha.detach().clone() for alpha in learner.alphas])
+    learner.meta_update(tasks, torch.Generator())
+    change = before - torch.cat([alpha.detach() for alpha in learner.alphas])
+    assert torch.allclose(change, torch.tensor(numeric, dtype=DOUBLE), rtol=1e-5, atol=1e-8)

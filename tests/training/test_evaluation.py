@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, config
+from helpers import TINY, config, image_tasks
 from scipy import stats
 
+from fewshot_cli import models
 from fewshot_cli.algorithms.scores import Scores
+from fewshot_cli.algorithms.stacking import PerTask
 from fewshot_cli.config import Config
-from fewshot_cli.training.evaluation import evaluate, mean_ci95, metrics
+from fewshot_cli.training.evaluation import evaluate, mean_ci95, metrics, predict
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 
@@ -79,3 +82,19 @@ def test_a_row_of_metrics() -> None:
     assert (row.loss, row.accuracy, row.tasks_per_s) == (2.0, 0.75, 0.5)
     regression = metrics(Scores(scores.loss, None), 5, "valid", 3, 0.0, 4.0)
     assert (regression.accuracy, regression.accuracy_ci95) == (None, None)
+
+
+def test_without_transduction_a_query_sees_the_support_set_and_no_other_query() -> None:
+    torch.manual_seed(0)
+    net = models.build(config("model=cnn4").model, (1, 16, 16), 3).double()
+    tasks = image_tasks(dtype=torch.float64)
+    learner = PerTask(copy.deepcopy(net))
+    learner.stack(len(tasks))
+    alone = predict(learner, tasks, transductive=False)
+    together = predict(learner, tasks, transductive=True)
+    for task in range(len(tasks)):
+        for query in range(tasks.query_y.shape[1]):
+            batch = torch.cat([tasks.support_x[task], tasks.query_x[task, query][None]])
+            assert torch.allclose(alone[task, query], net(batch)[-1])
+    assert together.shape == alone.shape
+    assert not torch.allclose(together, alone)

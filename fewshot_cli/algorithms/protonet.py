@@ -1,0 +1,76 @@
+"""Prototypical networks (Snell et al. 2017, algorithm 1), the reference without an inner loop.
+
+    prototype    c_n = mean of f(x) over the support examples of class n
+    prediction   p(n | x) = softmax over n of -|f(x) - c_n|^2
+    meta-update  theta <- theta - beta * mean over tasks of d L_query / d theta
+
+f is the network without its head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewshot_cli.algorithms import Learner
+from fewshot_cli.algorithms.body import body_and_head, same_for_all
+from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
+from fewshot_cli.algorithms.scores import Scores, losses, score
+from fewshot_cli.algorithms.stacking import PerTask
+from fewshot_cli.algorithms.tactics import Tactics
+from fewshot_cli.config import AlgoConfig
+from fewshot_cli.data.batch import TaskBatch
+
+
+class ProtoNet:
+    def __init__(
+        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+    ) -> None:
+        self.net, self.tactics = net, tactics
+        body, _ = body_and_head(net)
+        self.body = PerTask(body, tactics.bf16)
+        self.meta_optimizer = MetaOptimizer(body.parameters(), config, iterations)
+
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        scores = []
+        self.meta_optimizer.zero_grad()
+        for chunk in tasks.split(self.tactics.chunk):
+            outputs = nearest_prototype(same_for_all(self.body, len(chunk)), chunk)(chunk.query_x)
+            (losses(outputs, chunk.query_y).sum() / len(tasks)).backward()
+            scores.append(score(outputs, chunk.query_y))
+        self.meta_optimizer.step()
+        return Scores.concatenate(scores)
+
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
+        """The prototypes are there at once; steps would not move them."""
+        with torch.no_grad():
+            learner = nearest_prototype(same_for_all(self.body, len(tasks)), tasks)
+        for _ in range(steps + 1):
+            yield learner
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.meta_optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.meta_optimizer.load_state_dict(state)
+
+
+def nearest_prototype(embed: PerTask, tasks: TaskBatch) -> Learner:
+    """`[T, B, ...]` to the logits `[T, B, N]`, minus the squared distances to the prototypes."""
+    members = functional.one_hot(tasks.support_y).to(tasks.support_x)  # [T, N*K, N]
+    features = embed(tasks.support_x)  # [T, N*K, D]
+    prototypes = members.transpose(1, 2) @ features / members.sum(1)[..., None]  # [T, N, D]
+
+    def logits(x: Tensor) -> Tensor:
+        distances: Tensor = (embed(x)[:, :, None] - prototypes[:, None]).square().sum(-1)
+        return -distances
+
+    return logits
+
+
+def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> ProtoNet:
+    return ProtoNet(net, config, iterations, tactics)
