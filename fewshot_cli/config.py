@@ -159,6 +159,16 @@ class EvalConfig:
 
 
 @dataclass
+class Published:
+    """What a paper gives for an experiment."""
+
+    source: str = MISSING
+    iterations: int = MISSING  # of its training
+    figures: dict[int, float] = MISSING  # accuracy (loss for regression) by adaptation steps
+    ci95: float | None = None
+
+
+@dataclass
 class Config:
     """A whole run; conf/config.yaml holds the defaults."""
 
@@ -178,6 +188,7 @@ class Config:
     compile: bool = MISSING  # the meta-update, by torch.compile
     recompute: bool = MISSING  # inner steps on the backward pass, to save memory
     precision: Precision = MISSING
+    published: Published | None = None  # to compare with; an experiment brings it
     device: str = MISSING
     cache_dir: str = MISSING
 
