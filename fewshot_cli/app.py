@@ -102,6 +102,25 @@ def evaluate(
 
 
 @app.command()
+def reproduce(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="An experiment with published figures.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run a published experiment and compare; without a name, show which there are.
+
+    fewshot reproduce sinusoid_maml compile=true
+
+    fewshot reproduce omniglot_5w1s_maml_budget data.root=DIR
+    """
+    from fewshot_cli.commands import reproduce as command
+
+    command.reproduce(experiment, overrides or [])
+
+
+@app.command()
 def ls(
     group: Annotated[
         str | None, typer.Argument(help="data, model, algo or experiment.", show_default=False)

@@ -19,7 +19,7 @@ def nearest(wrong: str, choices: Iterable[str]) -> str:
     close = get_close_matches(wrong, known, n=3)
     if close:
         return " or ".join(close)
-    return ", ".join(known) if len(known) <= MANY else "what `fewshot train --cfg job` shows"
+    return ", ".join(known) if len(known) <= MANY else "what `fewshot ls` and `--cfg job` show"
 
 
 def check(room: str, kind: str) -> None:

@@ -43,7 +43,7 @@ def test_the_command_line_has_the_last_word() -> None:
     [
         ("algo=reptil", r"algo=reptil: expected reptile"),
         ("data=", r"data"),
-        ("experiment=nope", r"experiment=nope: expected smoke"),
+        ("experiment=nope", r"experiment=nope: expected what `fewshot ls`"),
         ("algoo=maml", r"algoo: no such key; expected algo"),
         ("algo.inner_lrr=1", r"algo.inner_lrr: no such key; expected algo.inner_lr or"),
         ("seed=abc", r"seed: Value 'abc' of type 'str' could not be converted to Integer"),

@@ -39,8 +39,8 @@ def show(directory: RunDirectory, trained: RunDirectory) -> None:
     for row in _some(test["steps"]):
         cells = [str(row["adaptation_steps"])]
         if not regression:
-            cells.append(_figure(row["accuracy"], row["accuracy_ci95"], ".2%"))
-        cells.append(_figure(row["loss"], row["loss_ci95"], ".4f"))
+            cells.append(figure(row["accuracy"], row["accuracy_ci95"], ".2%"))
+        cells.append(figure(row["loss"], row["loss_ci95"], ".4f"))
         table.add_row(*cells)
     console = Console(soft_wrap=True)
     console.print(table)
@@ -48,7 +48,8 @@ def show(directory: RunDirectory, trained: RunDirectory) -> None:
     print(f"Next:  fewshot evaluate {shown(trained.path)} eval.tasks=2000")
 
 
-def _figure(mean: float | None, ci95: float | None, form: str) -> str:
+def figure(mean: float | None, ci95: float | None, form: str) -> str:
+    """A mean and its interval, as Python's format `form` says."""
     if mean is None:
         return "not finite"
     return f"{mean:{form}}" + (f" ± {ci95:{form}}" if ci95 is not None else "")

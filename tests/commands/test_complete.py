@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from helpers import names
 
 from fewshot_cli.commands.complete import overrides
 
@@ -22,7 +23,7 @@ complete -o nospace -F _fewshot_completion fewshot
     ("word", "completions"),
     [
         ("al", {"algo.", "algo="}),
-        ("algo=", {"algo=fomaml", "algo=maml", "algo=reptile", "algo=scratch"}),
+        ("algo=", {f"algo={name}" for name in names("algo")}),
         ("data=s", {"data=sinusoid"}),
         ("algo.inner_l", {"algo.inner_lr="}),
         ("algo.meta_sch", {"algo.meta_schedule="}),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def test_one_group(fewshot: Command) -> None:
 def test_a_group_of_the_user_s_own_is_shown_too(fewshot: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "paper.yaml").write_text("# My paper\nseed: 3\n")
-    assert "paper  My paper" in fewshot("ls", "experiment", "--config-dir", "mine").stdout
+    shown = fewshot("ls", "experiment", "--config-dir", "mine").stdout
+    assert re.search(r"^ +paper +My paper$", shown, re.MULTILINE)
 
 
 def test_a_wrong_group_is_one_line(fewshot: Command) -> None:

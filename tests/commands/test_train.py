@@ -136,7 +136,12 @@ def test_an_interrupted_run_says_so(fewshot: Command, tmp_path: Path, cache_dir:
     fewshot("train", "--dry-run", *FAST)  # the letters are rendered after this
     command = [sys.executable, "-m", "fewshot_cli", "train", "data=sinusoid", "model=mlp"]
     process = subprocess.Popen(
-        [*command, "iterations=1000000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*command, "iterations=1000000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with this signal ignored; so may these tests be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("outputs/runs/*/checkpoints/last.pt")):
