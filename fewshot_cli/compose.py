@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,7 @@ from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,19 +28,28 @@ VERSION = "1.3"
 register()
 
 
+@dataclass(frozen=True)
+class Job:
+    """One run of those that overrides ask for."""
+
+    overrides: list[str]
+    swept: str  # the part of them in which it differs from the others: "algo=maml,seed=1"
+    config: Config
+
+
 def job_config(overrides: list[str], config_dir: Path | None = None) -> Config:
     """The config of one run.
 
     Raises:
         UserError: names the override that is wrong.
     """
-    return sweep_configs(overrides, config_dir, multirun=False)[0]
+    return jobs(overrides, config_dir, multirun=False)[0].config
 
 
-def sweep_configs(
-    overrides: list[str], config_dir: Path | None = None, multirun: bool = True
-) -> list[Config]:
-    """The configs of all jobs that the overrides ask for, each checked.
+def jobs(overrides: list[str], config_dir: Path | None = None, multirun: bool = True) -> list[Job]:
+    """All jobs that the overrides ask for, each checked.
+
+    Of a range that a sweeper searches (`interval(a,b)`), the ends.
 
     Raises:
         UserError: names the override that is wrong, in whichever job it is.
@@ -52,12 +62,32 @@ def sweep_configs(
                 raise UserError(f"{override.input_line}: several values need -m (--multirun)")
         ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
         extra = [str(o.input_line) for o in parsed if o not in ours] + search_path(config_dir)
-        jobs = BasicSweeper.split_arguments(ours, max_batch_size=None)[0]
-        configs = [to_config(compose("config", overrides=[*job, *extra])) for job in jobs]
-    _refuse_unread(ours, configs, config_dir)
-    for config in configs:
-        _check(config)
-    return configs
+        ours = _ends(ours)
+        swept = {o.get_key_element() for o in ours if o.is_sweep_override()}
+        found = []
+        for words in BasicSweeper.split_arguments(ours, max_batch_size=None)[0]:
+            config = to_config(compose("config", overrides=[*words, *extra]))
+            differs = ",".join(word for word in words if word.partition("=")[0] in swept)
+            found.append(Job(words, differs, config))
+    _refuse_unread(ours, [job.config for job in found], config_dir)
+    for job in found:
+        _check(job.config)
+    return found
+
+
+def _ends(overrides: list[Override]) -> list[Override]:
+    """The same overrides, with the ends of a continuous range in its place."""
+    ends = []
+    for override in overrides:
+        value = override.value()
+        if isinstance(value, IntervalSweep):
+            assert value.start is not None
+            assert value.end is not None
+            key, kind = override.get_key_element(), int if "int" in value.tags else float
+            ends += parse([f"{key}={kind(value.start)},{kind(value.end)}"])
+        else:
+            ends.append(override)
+    return ends
 
 
 def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...]) -> Config:

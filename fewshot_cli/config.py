@@ -190,6 +190,7 @@ class Config:
     precision: Precision = MISSING
     published: Published | None = None  # to compare with; an experiment brings it
     device: str = MISSING
+    threads: int | None = MISSING  # of this process; none: as many as the machine has cores
     cache_dir: str = MISSING
 
 
@@ -201,6 +202,7 @@ def register() -> None:
 
 POSITIVE = [
     *("ways", "shots", "queries", "meta_batch", "log_every", "chunk"),
+    "threads",
     *("eval.tasks", "eval.valid_tasks", "eval.every", "eval.queries"),
     *("algo.inner_lr", "algo.inner_steps", "algo.inner_batch", "algo.eval_inner_batch"),
     *("algo.train_shots", "algo.meta_lr", "algo.meta_clip", "model.channels", "model.hidden"),

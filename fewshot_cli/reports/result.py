@@ -48,6 +48,17 @@ def show(directory: RunDirectory, trained: RunDirectory) -> None:
     print(f"Next:  fewshot evaluate {shown(trained.path)} eval.tasks=2000")
 
 
+def line(directory: RunDirectory) -> str:
+    """A job's name and its figure after all adaptation steps, for the log of a sweep."""
+    summary = directory.read(directory.summary)
+    test = summary["test"]
+    last = test["steps"][-1]
+    measure, form = ("accuracy", ".2%") if last["accuracy"] is not None else ("loss", ".4f")
+    shown_figure = figure(last[measure], last[f"{measure}_ci95"], form)
+    seconds = summary["seconds"]
+    return f"{directory.path.name}: {measure} {shown_figure} ({test['tasks']} tasks), {seconds} s"
+
+
 def figure(mean: float | None, ci95: float | None, form: str) -> str:
     """A mean and its interval, as Python's format `form` says."""
     if mean is None:

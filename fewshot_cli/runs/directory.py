@@ -108,6 +108,20 @@ class RunDirectory:
             sys.exit(1)
         self.mark("completed")
 
+    def state(self) -> str | None:
+        """The status in status.json; None where none can be read."""
+        try:
+            return str(self.read(self.status).get("status"))
+        except UserError:
+            return None
+
+    def best_validation(self) -> float | None:
+        """The best of the meta-validations: its accuracy, or for regression minus its loss."""
+        with self.metrics.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == "valid"]
+        figures = [float(row["accuracy"] or -float(row["loss"])) for row in rows]
+        return max(figures, default=None)
+
     def read(self, path: Path) -> dict[str, Any]:
         """One of the JSON files.
 

@@ -16,6 +16,7 @@ from fewshot_cli.data.batch import TaskBatch, TaskSource
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
+THREADS = torch.get_num_threads()  # one a core, or what OMP_NUM_THREADS says
 COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
 
 
@@ -43,6 +44,7 @@ def prepare(config: Config) -> Setup:
         UserError: the device or a compiler is not there, or the data cannot be read.
     """
     make_deterministic()
+    torch.set_num_threads(config.threads or THREADS)
     keep_freed_memory()
     device, source = device_and_data(config)
     outputs = 1 if config.data.regression else config.ways

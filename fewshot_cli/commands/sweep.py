@@ -1,0 +1,119 @@
+"""`fewshot train -m`: the jobs that are missing in the sweep's folder, and how they ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from fewshot_cli import compose
+from fewshot_cli.commands.train import place
+from fewshot_cli.config import UserError
+from fewshot_cli.groups import shipped
+from fewshot_cli.launch import Sweep, Task, launch
+from fewshot_cli.progress import say
+from fewshot_cli.reports import result
+from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.runs.sweep import SweepDirectory, job_name
+
+COMPLETED = "completed"
+
+
+def sweep(
+    jobs: list[compose.Job], overrides: list[str], config_dir: Path | None, dry_run: bool
+) -> None:
+    """Run the jobs that are not complete in the sweep's folder; with `dry_run` list them.
+
+    Raises:
+        UserError: the folder holds something else, or a plugin is not installed.
+        SystemExit: always; 1 if a job failed, 130 or 143 if the sweep was interrupted.
+    """
+    where, overrides = place(overrides, "sweep")
+    ours = [word for word in overrides if word.startswith("hydra")]
+    words = [*_presets(ours), *ours, *compose.search_path(config_dir)]
+    searches = any(word.startswith("hydra/sweeper=") for word in ours)
+    directory = SweepDirectory(where)
+    named = {job_name(job.swept, job.config): job for job in jobs}
+    folders = directory.folders(list(named))
+    missing = [
+        Task(job.overrides, run)
+        for job, run in zip(named.values(), folders, strict=True)
+        if run.state() != COMPLETED
+    ]
+    if dry_run:
+        for task in missing:
+            print(task.run.path.name)
+        print(f"{len(missing)} of {len(named)} jobs would run")
+        return
+    directory.reserve()
+    for task in missing:  # what is there from now on is of this time
+        task.run.status.unlink(missing_ok=True)
+    searched = [word for word in overrides if word not in ours] if searches else []
+    # A sweeper that searches makes its jobs as it goes.
+    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(named))
+    needs = [job.config for job in jobs]
+    status = launch(Sweep(words, searched, needs), missing, tell.completed) if missing else 0
+    tell.rest(directory)
+    sys.exit(status or tell.status)
+
+
+class _Teller:
+    """Says how jobs ended, from what they left on the disk.
+
+    Args:
+        runs: gives the jobs.
+        expected: how many there will be; 0 if nobody knows.
+    """
+
+    def __init__(self, runs: Callable[[], list[RunDirectory]], expected: int) -> None:
+        self.runs, self.expected, self.status = runs, expected, 0
+        self.told = {run.path for run in runs() if run.state() == COMPLETED}
+        if self.told:
+            say(f"{len(self.told)} jobs are complete already")
+
+    def completed(self) -> None:
+        """A line for each job that is complete since the last look."""
+        for run in self.runs():
+            if run.path not in self.told and run.state() == COMPLETED:
+                self.told.add(run.path)
+                of = f"/{self.expected}" if self.expected else ""
+                say(f"[{len(self.told)}{of}] {result.line(run)}")
+
+    def rest(self, directory: SweepDirectory) -> None:
+        """A line for each of the others, and the sum; `status` is 1 if there is any."""
+        runs = self.runs()
+        for run in runs:
+            state = run.state()
+            if state is not None and state != COMPLETED:
+                say(f"fewshot: {shown(run.path)} {state}: {run.read(run.status).get('error')}")
+        self.status = int(len(self.told) < len(runs))
+        print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
+
+
+def _presets(words: list[str]) -> list[str]:
+    """Overrides for the chosen launcher and sweeper: what suits jobs of this kind, conf/hydra/.
+
+    Raises:
+        UserError: a plugin is not installed.
+    """
+    presets = []
+    for word in words:
+        group, _, choice = word.partition("=")
+        path = shipped() / "hydra" / f"{choice}.yaml"
+        if group in ("hydra/launcher", "hydra/sweeper") and path.is_file():
+            preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not _installed(preset["plugin"]):
+                expected = f"pip install 'fewshot[{preset['extra']}]'"
+                raise UserError(f"{word}: its plugin is not installed; expected {expected}")
+            presets += [f"{key}={value}" for key, value in preset["settings"].items()]
+    return presets
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # there is no plugin at all
+        return False

@@ -1,0 +1,63 @@
+"""The sweep directory: a folder for each job, found again by what the job's config says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from fewshot_cli.config import Config, UserError
+from fewshot_cli.runs.directory import RunDirectory
+
+DIGITS = 8  # of the digest in a job's name
+LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
+BESIDE_JOBS = ("comparison.csv", "optuna.db")
+
+
+def job_name(swept: str, config: Config) -> str:
+    """The folder of a job: in what it differs from the others, and a digest of its config."""
+    return f"{re.sub(r'[^A-Za-z0-9.,=+-]+', '_', swept)[:LONGEST]}_{digest(config)}".lstrip("_")
+
+
+def digest(config: Config) -> str:
+    """The same for two configs that ask for the same figures."""
+    content = asdict(config)
+    del content["cache_dir"]
+    text = json.dumps(content, sort_keys=True, default=lambda choice: choice.value)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+class SweepDirectory:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def reserve(self) -> None:
+        """Make the folder, or take one that holds jobs of a sweep and nothing else.
+
+        Raises:
+            UserError: it holds something else, or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for entry in self.path.iterdir():
+                known = entry.name.startswith(".") or entry.name in BESIDE_JOBS
+                if not known and not (entry / ".hydra").is_dir():
+                    raise UserError(
+                        f"{self.path}: holds {entry.name}, which is no job of a sweep; "
+                        "expected a new or empty folder, or that of a sweep to go on with"
+                    )
+        except OSError as error:
+            why = error.strerror or error
+            raise UserError(f"{self.path}: {why}; expected a folder that can be made") from error
+
+    def jobs(self) -> list[RunDirectory]:
+        """The jobs that left something there."""
+        found = self.path.glob("*/.hydra") if self.path.is_dir() else []
+        return [RunDirectory(path.parent) for path in sorted(found)]
+
+    def folders(self, wanted: list[str]) -> list[RunDirectory]:
+        """The folder of each job, given by `job_name`; one that is there goes by its digest."""
+        there = {run.path.name[-DIGITS:]: run for run in self.jobs()}
+        return [there.get(name[-DIGITS:], RunDirectory(self.path / name)) for name in wanted]
