@@ -136,6 +136,7 @@ def _option(group: str, name: object) -> groups.Option:
     return options[str(name)]
 
 
+GROUPS = ("data", "model", "algo", "tracker")
 FACTS = (
     *("name", "kind", "regression", "images_only"),
     *("first_order", "compilable", "pretrains", "classifies"),
@@ -156,7 +157,7 @@ def _refuse_no_setting(override: Override) -> None:
     if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
         raise UserError(f"{line}: expected a plain path")
     group, _, fact = key.partition(".")
-    if group in ("data", "model", "algo") and fact in FACTS:
+    if group in GROUPS and fact in FACTS:
         raise UserError(f"{key}: tells what the {group} is; expected another choice, {group}=...")
     known = key in (*leaves(), *groups.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
@@ -191,6 +192,7 @@ def _check(config: Config) -> None:
         ("data", config.data.kind),
         ("models", config.model.kind),
         ("algorithms", config.algo.kind),
+        ("trackers", config.tracker.kind),
     ):
         kinds.check(room, kind)
 
@@ -207,7 +209,7 @@ def _refuse_unread(
     """A key that no job of these overrides reads is a mistake, not a setting."""
     for override in overrides:
         group, _, rest = override.key_or_group.partition(".")
-        if not rest or group not in ("data", "model", "algo"):
+        if not rest or group not in GROUPS:
             continue
         key = rest.partition(".")[0]
         files = {option.name: option for option in groups.options(group, config_dir)}

@@ -159,6 +159,13 @@ class EvalConfig:
 
 
 @dataclass
+class TrackerConfig:
+    name: str = MISSING
+    kind: str = MISSING  # the file in fewshot_cli/trackers/
+    uri: str | None = None
+
+
+@dataclass
 class Published:
     """What a paper gives for an experiment."""
 
@@ -175,6 +182,7 @@ class Config:
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     algo: AlgoConfig = MISSING
+    tracker: TrackerConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
     seed: int = MISSING
     ways: int = MISSING

@@ -13,7 +13,7 @@ import yaml
 
 from fewshot_cli.config import UserError
 
-SHOWN = ("data", "model", "algo", "experiment")
+SHOWN = ("data", "model", "algo", "tracker", "experiment")
 
 
 @dataclass(frozen=True)

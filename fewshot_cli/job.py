@@ -39,7 +39,7 @@ def job(composed: DictConfig) -> float | None:
     if sweep:
         end_with_parent()
     try:
-        with directory.recorded():
+        with directory.recorded(aloud=not sweep):
             from fewshot_cli.training.run import run
 
             run(compose.to_config(composed), directory)

@@ -24,6 +24,7 @@ from fewshot_cli.config import Config, UserError
 from fewshot_cli.job import end_with_parent, job
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.sweep import SweepDirectory
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.launch import child; child()"]
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.
@@ -52,6 +53,7 @@ class Sweep:
         needs: configs with all the data and devices that the jobs need.
     """
 
+    directory: SweepDirectory
     words: list[str]
     searched: list[str]
     needs: list[Config]
@@ -124,6 +126,9 @@ def child() -> None:
     sweep, tasks = pickle.load(sys.stdin.buffer)
     try:
         look_at_needs(sweep.needs)
+        sweep.directory.reserve()
+        for task in tasks:  # a status from now on is of this time
+            task.run.status.unlink(missing_ok=True)
         _hand_to_launcher(sweep, tasks)
     except UserError as error:
         say(f"fewshot: {error}")

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from fewshot_cli import groups
 from fewshot_cli.commands.evaluate import MAY_CHANGE
-from fewshot_cli.compose import changed_config, job_config, sweep_configs
+from fewshot_cli.compose import changed_config, job_config, jobs
 from fewshot_cli.config import Config, UserError
 
 
@@ -81,26 +81,36 @@ def test_a_wrong_override_is_one_line_that_names_it(override: str, message: str)
 
 
 def test_a_sweep_is_every_combination() -> None:
-    configs = sweep_configs(["algo=maml,reptile", "seed=range(1,4)", "algo.inner_steps=2,3"])
+    found_jobs = jobs(["algo=maml,reptile", "seed=range(1,4)", "algo.inner_steps=2,3"])
+    configs = [job.config for job in found_jobs]
     found = {(c.algo.name, c.seed, c.algo.inner_steps) for c in configs}
     assert len(configs) == len(found) == 12
+    assert found_jobs[-1].swept == "algo=reptile,seed=3,algo.inner_steps=3"
+
+
+def test_a_range_to_search_is_checked_at_its_ends() -> None:
+    found = jobs(["algo.inner_lr=tag(log,interval(0.01,1))", "ways=int(interval(2,7))", "seed=1"])
+    settings = {(job.config.algo.inner_lr, job.config.ways) for job in found}
+    assert settings == {(0.01, 2), (0.01, 7), (1.0, 2), (1.0, 7)}
+    with pytest.raises(UserError, match=r"algo.inner_lr=-1"):
+        jobs(["algo.inner_lr=interval(-1,1)"])
 
 
 def test_each_job_of_a_sweep_has_the_settings_of_its_own_data_and_algorithm() -> None:
-    configs = sweep_configs(["data=sinusoid", "model=mlp", "algo=maml,reptile"])
-    assert [config.algo.inner_lr for config in configs] == [0.01, 0.005]
+    found = jobs(["data=sinusoid", "model=mlp", "algo=maml,reptile"])
+    assert [job.config.algo.inner_lr for job in found] == [0.01, 0.005]
 
 
 @pytest.mark.parametrize("overrides", [["seed=1,abc"], ["algo=maml,nope"], ["ways=5,5000"]])
 def test_one_wrong_job_stops_the_sweep(overrides: list[str]) -> None:
     with pytest.raises(UserError):
-        sweep_configs(overrides)
+        jobs(overrides)
 
 
 def test_in_a_sweep_a_key_must_be_read_by_one_of_its_algorithms() -> None:
-    assert len(sweep_configs(["algo=maml,reptile", "algo.inner_batch=3,4"])) == 4
+    assert len(jobs(["algo=maml,reptile", "algo.inner_batch=3,4"])) == 4
     with pytest.raises(UserError, match=r"algo=fomaml,maml does not read it"):
-        sweep_configs(["algo=maml,fomaml", "algo.inner_batch=3,4"])
+        jobs(["algo=maml,fomaml", "algo.inner_batch=3,4"])
 
 
 def test_groups_of_the_user_s_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fewshot_cli import compose
 from fewshot_cli.commands.train import place
 from fewshot_cli.config import UserError
 from fewshot_cli.groups import shipped
-from fewshot_cli.launch import Sweep, Task, launch
+from fewshot_cli.launch import WRONG, Sweep, Task, launch
 from fewshot_cli.progress import say
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import RunDirectory, shown
@@ -48,15 +49,15 @@ def sweep(
             print(task.run.path.name)
         print(f"{len(missing)} of {len(named)} jobs would run")
         return
-    directory.reserve()
-    for task in missing:  # what is there from now on is of this time
-        task.run.status.unlink(missing_ok=True)
     searched = [word for word in overrides if word not in ours] if searches else []
-    # A sweeper that searches makes its jobs as it goes.
+    if searches:  # it makes its jobs as it goes, and counts them from 0 each time
+        words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
     tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(named))
     needs = [job.config for job in jobs]
-    status = launch(Sweep(words, searched, needs), missing, tell.completed) if missing else 0
-    tell.rest(directory)
+    shared = Sweep(directory, words, searched, needs)
+    status = launch(shared, missing, tell.completed) if missing else 0
+    if status != WRONG:
+        tell.rest(directory)
     sys.exit(status or tell.status)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -46,6 +46,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.follow: Callable[[Sequence[Metrics]], None] | None = None  # gets each row too
         self.metrics = path / "metrics.csv"
         self.summary = path / "summary.json"
         self.status = path / "status.json"
@@ -62,10 +63,12 @@ class RunDirectory:
             csv.writer(file, lineterminator="\n").writerow(COLUMNS)
         self.mark("running")
 
-    def add(self, rows: Iterable[Metrics]) -> None:
+    def add(self, rows: Sequence[Metrics]) -> None:
         """Append rows to metrics.csv, in one write."""
         with self.metrics.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerows(map(asdict, rows))
+        if self.follow is not None:
+            self.follow(rows)
 
     def write_test_tasks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> None:
         """test_tasks.csv: `task, adaptation_steps, loss, accuracy`, a row for each pair."""
@@ -86,8 +89,11 @@ class RunDirectory:
             file.write("\n")
 
     @contextmanager
-    def recorded(self) -> Iterator[None]:
+    def recorded(self, aloud: bool = True) -> Iterator[None]:
         """Leave in status.json how the work inside the `with` ended.
+
+        Args:
+            aloud: say on stderr what went wrong; a sweep does it at its end.
 
         Raises:
             SystemExit: 1 after an error, said in one line; traceback.txt has the rest.
@@ -104,7 +110,8 @@ class RunDirectory:
             self.mark("failed", line)
             with atomic(self.path / "traceback.txt") as file:
                 traceback.print_exception(error, file=file)
-            say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
+            if aloud:
+                say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
             sys.exit(1)
         self.mark("completed")
 

@@ -13,7 +13,7 @@ from fewshot_cli.runs.directory import RunDirectory
 
 DIGITS = 8  # of the digest in a job's name
 LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
-BESIDE_JOBS = ("comparison.csv", "optuna.db")
+BESIDE_JOBS = ("comparison.csv", "optuna.db", "optimization_results.yaml")
 
 
 def job_name(swept: str, config: Config) -> str:
@@ -24,7 +24,7 @@ def job_name(swept: str, config: Config) -> str:
 def digest(config: Config) -> str:
     """The same for two configs that ask for the same figures."""
     content = asdict(config)
-    del content["cache_dir"]
+    del content["cache_dir"], content["tracker"]
     text = json.dumps(content, sort_keys=True, default=lambda choice: choice.value)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 

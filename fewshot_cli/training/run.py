@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fewshot_cli import trackers
 from fewshot_cli.algorithms import MetaLearner
 from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.config import Checkpoint, Config
@@ -37,10 +38,11 @@ def run(config: Config, directory: RunDirectory) -> None:
     start = time.monotonic()
     directory.begin(config)
     setup = prepare(config)
-    _meta_train(setup, directory, start)
-    which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    iteration = checkpoints.load(which, setup.algorithm)
-    tested = meta_test(setup, directory, iteration, start)
+    with trackers.following(config, directory):
+        _meta_train(setup, directory, start)
+        which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
+        iteration = checkpoints.load(which, setup.algorithm)
+        tested = meta_test(setup, directory, iteration, start)
     directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
 
 

@@ -53,38 +53,6 @@ def test_the_smoke_experiment(fewshot: Command, tmp_path: Path, algo: str) -> No
     assert json.loads((run / "summary.json").read_text())["algo"] == algo
 
 
-@pytest.mark.parametrize("flags_first", [True, False])
-def test_a_sweep_leaves_a_complete_directory_a_job(
-    fewshot: Command, tmp_path: Path, flags_first: bool
-) -> None:
-    overrides = ["algo=maml,fomaml,reptile", "experiment=smoke", "model=mlp"]
-    words = ["-m", *overrides] if flags_first else [*overrides, "--multirun"]
-    done = fewshot("train", *words)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = tmp_path.glob("outputs/sweeps/*")
-    jobs = [sweep / str(number) for number in range(3)]
-    found = [json.loads((job / "summary.json").read_text())["algo"] for job in jobs]
-    assert found == ["maml", "fomaml", "reptile"]
-    for job in jobs:
-        assert (job / "checkpoints" / "best.pt").is_file()
-        assert len(pd.read_csv(job / "metrics.csv")) > 5
-        assert len(pd.read_csv(job / "test_tasks.csv")) > 20
-    assert f"3 of 3 jobs completed: {sweep.relative_to(tmp_path)}" in done.stdout
-
-
-def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> None:
-    setting = ["data=sinusoid", "model=mlp", *TINY, "ways=1"]
-    done = fewshot("train", "-m", *setting, "algo.inner_lr=0.01,1e30,0.02", "algo.inner_steps=3")
-    assert done.returncode == 1
-    (sweep,) = tmp_path.glob("outputs/sweeps/*")
-    statuses = [json.loads((sweep / str(job) / "status.json").read_text()) for job in range(3)]
-    assert [status["status"] for status in statuses] == ["completed", "failed", "completed"]
-    assert "inner_lr" in statuses[1]["error"]
-    assert "2 of 3 jobs completed" in done.stdout
-    assert "Traceback" not in done.stderr
-    assert "DivergedError" in (sweep / "1" / "traceback.txt").read_text()
-
-
 def test_the_same_command_twice_gives_the_same_bytes(fewshot: Command, tmp_path: Path) -> None:
     for _ in range(2):
         assert fewshot("train", "algo=maml", *TINY, "model.channels=8").returncode == 0

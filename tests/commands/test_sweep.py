@@ -1,0 +1,141 @@
+"""`fewshot train -m`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Command
+from helpers import TINY
+
+SMOKE = ["experiment=smoke", "model=mlp", "threads=1"]
+SINE = ["data=sinusoid", "model=mlp", *TINY, "ways=1"]
+
+
+def jobs(sweep: Path) -> dict[str, Path]:
+    """The folders of a sweep's jobs by name, without the digest."""
+    return {path.parent.name[:-9]: path.parent for path in sweep.glob("*/.hydra")}
+
+
+def status(job: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((job / "status.json").read_text())
+    return found
+
+
+def figures(job: Path) -> str:
+    table = pd.read_csv(job / "metrics.csv", dtype=str)
+    return str(table.drop(columns=["elapsed_s", "tasks_per_s"]).to_csv())
+
+
+@pytest.mark.parametrize("flags_first", [True, False])
+def test_a_sweep_leaves_a_complete_directory_a_job(
+    fewshot: Command, tmp_path: Path, flags_first: bool
+) -> None:
+    overrides = ["algo=maml,fomaml,reptile", *SMOKE]
+    words = ["-m", *overrides] if flags_first else [*overrides, "--multirun"]
+    done = fewshot("train", *words)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = tmp_path.glob("outputs/sweeps/*")
+    assert sorted(jobs(sweep)) == ["algo=fomaml", "algo=maml", "algo=reptile"]
+    for name, job in jobs(sweep).items():
+        assert f"algo={json.loads((job / 'summary.json').read_text())['algo']}" == name
+        assert (job / "checkpoints" / "best.pt").is_file()
+        assert len(pd.read_csv(job / "metrics.csv")) > 5
+        assert len(pd.read_csv(job / "test_tasks.csv")) > 20
+    assert f"3 of 3 jobs completed: {sweep.relative_to(tmp_path)}" in done.stdout
+    assert "[3/3] algo=" in done.stderr
+
+
+def test_given_again_only_what_is_missing_runs(fewshot: Command, tmp_path: Path) -> None:
+    words = ["train", "-m", *SMOKE, "sweep.dir=s"]
+    assert fewshot(*words, "seed=1,2", "algo=maml").returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("*.csv")}
+    listed = fewshot(*words, "algo=maml,anil", "seed=2,1", "--dry-run")
+    assert "2 of 4 jobs would run" in listed.stdout
+    assert [line[:9] for line in listed.stdout.splitlines()[:2]] == ["algo=anil"] * 2
+    done = fewshot(*words, "algo=maml,anil", "seed=2,1")
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs are complete already" in done.stderr
+    assert "4 of 4 jobs completed" in done.stdout
+    assert len(jobs(tmp_path / "s")) == 4
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {p for p in before if p.name != "comparison.csv" and before[p] != after[p]} == set()
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_every_launcher_gives_the_same_bytes(
+    fewshot: Command, tmp_path: Path, launcher: str
+) -> None:
+    for name in ("basic", launcher):
+        words = ["-m", *SMOKE, "algo=maml,reptile", f"sweep.dir={name}"]
+        done = fewshot("train", *words, f"hydra/launcher={name}")
+        assert done.returncode == 0, done.stderr
+    one, two = jobs(tmp_path / "basic"), jobs(tmp_path / launcher)
+    assert {name: figures(job) for name, job in one.items()} == {
+        name: figures(job) for name, job in two.items()
+    }
+
+
+def test_optuna_searches_and_goes_on(fewshot: Command, tmp_path: Path) -> None:
+    words = ["train", "-m", *SMOKE, "hydra/sweeper=optuna", "sweep.dir=s"]
+    words += ["algo.inner_lr=tag(log,interval(0.01,1))", "hydra.sweeper.n_trials=2"]
+    for _ in range(2):
+        done = fewshot(*words)
+        assert done.returncode == 0, done.stderr
+    assert "4 of 4 jobs completed" in done.stdout
+    rates = set()
+    for job in (tmp_path / "s").glob("*/config.yaml"):
+        rates.add(job.read_text().partition("inner_lr: ")[2].split()[0])
+    assert len(rates) == 4
+    assert all(0.01 <= float(rate) <= 1 for rate in rates)
+
+
+def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> None:
+    rates = ["algo.inner_lr=0.01,1e30,0.02", "algo.inner_steps=3"]
+    done = fewshot("train", "-m", *SINE, *rates, "sweep.dir=s")
+    assert done.returncode == 1
+    found = jobs(tmp_path / "s")
+    states = [status(found[f"algo.inner_lr={rate}"]) for rate in ("0.01", "1e+30", "0.02")]
+    assert [state["status"] for state in states] == ["completed", "failed", "completed"]
+    assert "inner_lr" in states[1]["error"]
+    assert "2 of 3 jobs completed" in done.stdout
+    assert done.stderr.count("failed: ") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_job_costs_only_itself(tmp_path: Path, cache_dir: Path) -> None:
+    command = [sys.executable, "-m", "fewshot_cli", "train", "-m", *SINE, "sweep.dir=s"]
+    environment = os.environ | {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"}
+    sweep = subprocess.Popen(
+        [*command, "iterations=3,1000000,4"],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+    killed: list[int] = []
+    try:
+        while len(killed) < 2:  # once among the others, then by itself
+            time.sleep(0.1)
+            child = int((children.read_text().split() or ["0"])[0])
+            job = jobs(tmp_path / "s").get("iterations=1000000")
+            if job and child and child not in killed and (job / "status.json").exists():
+                os.kill(child, signal.SIGKILL)
+                killed.append(child)
+        out, err = sweep.communicate(timeout=120)
+    finally:
+        sweep.kill()
+    assert sweep.returncode == 1
+    assert "2 of 3 jobs completed" in out
+    assert "failed: its process was killed; the memory may have run out" in err
+    assert "Traceback" not in err
