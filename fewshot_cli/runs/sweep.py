@@ -12,6 +12,7 @@ from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import RunDirectory
 
 DIGITS = 8  # of the digest in a job's name
+NAME = re.compile(rf"(^|_)[0-9a-f]{{{DIGITS}}}$")
 LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
 BESIDE_JOBS = ("comparison.csv", "optuna.db", "optimization_results.yaml")
 
@@ -43,7 +44,9 @@ class SweepDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             for entry in self.path.iterdir():
                 known = entry.name.startswith(".") or entry.name in BESIDE_JOBS
-                if not known and not (entry / ".hydra").is_dir():
+                # A job that was killed early may have left no more than its folder.
+                job = (entry / ".hydra").is_dir() or NAME.search(entry.name)
+                if not known and not job:
                     raise UserError(
                         f"{self.path}: holds {entry.name}, which is no job of a sweep; "
                         "expected a new or empty folder, or that of a sweep to go on with"
