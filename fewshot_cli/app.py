@@ -102,6 +102,56 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Runs, sweeps, or folders of them.", show_default=False
+        ),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="What to show: settings, or columns of the CSV."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Least first, not the best first.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only runs with this; may be given again."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Compare with this setting, not the best."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Adaptation steps of the figures; else the last.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="- is the terminal.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures, as PNG.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One page with tables and pictures.")
+    ] = None,
+) -> None:
+    """Average over seeds, and compare settings task by task.
+
+    fewshot compare outputs/runs outputs/sweeps
+
+    fewshot compare outputs/sweeps/NAME --where algo=maml --html page.html
+    """
+    from fewshot_cli.commands import compare as command
+
+    command.compare(
+        directories,
+        command.Asked(columns, sort, where or [], baseline, steps, csv, json, markdown, plot, html),
+    )
+
+
+@app.command()
 def reproduce(
     experiment: Annotated[
         str | None,
