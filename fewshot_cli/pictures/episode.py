@@ -22,6 +22,7 @@ from fewshot_cli.training.setup import Setup
 TRAIN_TASKS, TEST_TASKS = 3, 2
 MOST_SHOTS, MOST_QUERIES = 5, 3  # images of a class that are shown
 ACROSS = 10  # classes side by side
+NARROWEST = 5  # images that a set has room for, so that the words above it have it too
 # Lengths are in images: what lies between sets, the words above a set and those under an image.
 GAP, HEAD, WORD = 0.8, 0.7, 0.5
 INCH = 0.37  # of an image, at most
@@ -66,7 +67,7 @@ def draw(setup: Setup, predicts: bool) -> Figure:
         for sets, predicted in zip(test, _predicted(setup, tasks), strict=True):
             sets[1:] = predicted
 
-    across = min(config.ways, ACROSS)
+    across = min(max(config.ways, NARROWEST), ACROSS)
     width = len(test[0]) * (across + GAP) + GAP
     height = sum(_height(sets) for sets in train + test) + 2 * HEAD + GAP
     inch = min(6.4 / width, INCH)
@@ -80,7 +81,7 @@ def draw(setup: Setup, predicts: bool) -> Figure:
         for sets in rows:
             right = len(sets) * (across + GAP) + GAP / 2
             back = (GAP / 2, y), right - GAP / 2, _height(sets) - GAP / 4
-            axes.add_patch(Rectangle(*back, facecolor="0.95"))
+            axes.add_patch(Rectangle(*back, facecolor="0.93", zorder=-1))
             for column, shown in enumerate(sets):
                 _draw(axes, shown, GAP + column * (across + GAP), y, points=21 * inch)
             y += _height(sets)
@@ -130,7 +131,7 @@ def _predicted(setup: Setup, tasks: TaskBatch) -> list[list[Set]]:
         found.append(
             [
                 Set(
-                    f"{when}: {float(own_right.float().mean()):.1%} right",
+                    f"{when}: {float(own_right.float().mean()):.1%} of {len(own)} right",
                     x.unflatten(0, by_class)[:, :MOST_QUERIES],
                     own.unflatten(0, by_class)[:, :MOST_QUERIES],
                     own_right.unflatten(0, by_class)[:, :MOST_QUERIES],

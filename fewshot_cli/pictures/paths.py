@@ -1,8 +1,8 @@
 """Weight space: theta's path over training, and the inner paths of some tasks from points of it.
 
-Above, each run in the plane of its own. Below, magnified, the start of training: where the same
-tasks pull the weights and where the algorithm would have them go, in one plane for all runs, so
-that the directions can be compared.
+Above, the whole training of each run. Below, magnified, half of the way: where the tasks pull the
+weights, and where the algorithm would have them go. Each panel is a plane of its own. The tasks are
+the same for all runs.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def _draw_training(axes: Axes, walked: Walk, kind: str) -> None:
 
 
 def _draw_half_way(axes: Axes, walked: Walk, kind: str) -> None:
+    """The plane is laid by where theta, the tasks and the meta-update are, not by the steps."""
     theta = walked.theta[walked.half_way]
     pull = walked.inner[1] - theta  # [T, S, W]
     arrow = _arrow(walked, pull)
@@ -134,7 +135,9 @@ def _frame(axes: Axes, points: Tensor, plane: Plane, kind: str) -> None:
     axes.set(xlim=(left, right), ylim=(bottom, top), box_aspect=1)
     axes.tick_params(labelsize=7)
     axes.locator_params(nbins=4)
-    first, second = (f"{AXIS[kind]} {i + 1} ({share:.1%})" for i, share in enumerate(plane.shares))
+    first, second = (
+        f"{AXIS[kind]} {i + 1} ({100 * share:.2g} %)" for i, share in enumerate(plane.shares)
+    )
     axes.set_xlabel(first, fontsize=8)
     axes.set_ylabel(second, fontsize=8)
 
@@ -169,4 +172,7 @@ def _explain(figure: Figure, contours: bool) -> None:
     ]
     if contours:
         handles.append(Line2D([], [], label="mean query loss of the tasks", **CONTOUR))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    columns = 5 if figure.get_figwidth() > 8 else 3
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )

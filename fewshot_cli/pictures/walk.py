@@ -35,7 +35,7 @@ class Walk:
 
     theta: Tensor  # [P, W]
     half_way: int  # the point of theta where half of the path's length is behind it
-    inner: Tensor  # [3, T, S, W], from the start, half_way and the end; S points, after each step
+    inner: Tensor  # [3, T, S, W], from the start, half_way and the end; S points along the steps
     update: Tensor | None  # [W], half of the way: minus the meta-gradient on these tasks
     loss: Callable[[Tensor], Tensor] | None  # mean query loss of G networks, [G, W] to [G]
 
@@ -47,9 +47,9 @@ def walk(config: Config, points: list[Path], with_head: bool, progress: Progress
         with_head: False leaves the last layer out of W.
 
     Raises:
-        UserError: a point cannot be read, or adaptation diverges.
+        UserError: a point cannot be read, or adaptation diverges or moves none of the W weights.
     """
-    config.compile = False
+    config.compile, config.device = False, "cpu"  # there is little to compute
     setup = prepare(config)
     algorithm, tasks = setup.algorithm, _tasks(setup)
     count = len(list(algorithm.net.parameters())) - (0 if with_head else 2)
@@ -66,6 +66,8 @@ def walk(config: Config, points: list[Path], with_head: bool, progress: Progress
         inner.append(inner_paths(setup, tasks, count))
         if not inner[-1].isfinite().all():
             raise UserError(f"{points[number]}: adaptation diverges; expected finite weights")
+        if torch.equal(inner[-1][:, 0], inner[-1][:, -1]):
+            raise UserError(f"{points[number]}: adapts the head alone, which is left out here")
         if number == middle and isinstance(algorithm, MetaLearner):
             # It moves theta, which the next point brings back into place.
             update = _update(algorithm, next(tasks.split(config.meta_batch)), count)
@@ -77,7 +79,7 @@ def walk(config: Config, points: list[Path], with_head: bool, progress: Progress
 def half_way(theta: Tensor) -> int:
     """Which of the points `[P, W]` is nearest to half of their path's length."""
     steps = (theta[1:] - theta[:-1]).norm(dim=1)
-    gone = torch.cat([steps[:0].new_zeros(1), steps.cumsum(0)])
+    gone = torch.cat([torch.zeros(1), steps.cumsum(0)])
     return int((gone - gone[-1] / 2).abs().argmin())
 
 
