@@ -29,13 +29,12 @@ INCH = 0.37  # of an image, at most
 FRAMES = {None: "0.8", True: style.COLOURS[0], False: style.COLOURS[1]}
 SIGNS = {None: "", True: "✓ ", False: "✗ "}
 EXPLANATION = f"""Each task: adapt to the support
-set, be judged on the query set,
-of which at most {MOST_QUERIES} images a class
-are shown. Under an image stands
-its class in the task or, in
-meta-test, what the network takes
-it for: ✓ right (blue), ✗ wrong
-(orange)."""
+set, be judged on the query set
+({MOST_QUERIES} images a class at most shown).
+Under an image stands its class
+in the task or, in meta-test, what
+the network takes it for:
+✓ right (blue), ✗ wrong (orange)."""
 
 
 @dataclass(frozen=True)

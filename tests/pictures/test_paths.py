@@ -60,7 +60,7 @@ def test_five_runs_side_by_side(runs: list[Path]) -> None:
     assert all(re.fullmatch(r"iteration \d+, magnified", title) for title in titles[5:])
     assert len(titles) == 10
     shares = [
-        float(re.search(r"\((.*) %\)", label)[1])  # type: ignore[index]
+        float(re.search(r"\((.*) %\)", label)[1])
         for axes in figure.axes
         for label in (axes.get_xlabel(), axes.get_ylabel())
     ]
@@ -71,7 +71,7 @@ def test_five_runs_side_by_side(runs: list[Path]) -> None:
 def drawn_lengths(figure: Figure, panel: int) -> torch.Tensor:
     """How far apart the ends of each task's line are, `[T]`."""
     ends = [
-        line.get_xydata()[[0, -1]]  # type: ignore[index]
+        line.get_xydata()[[0, -1]]
         for line in figure.axes[panel].lines
         if line.get_color() in style.COLOURS[:TASKS]
     ]
