@@ -89,10 +89,7 @@ def train(
 
 
 @app.command()
-def evaluate(
-    run: Run,
-    overrides: Overrides = None,
-) -> None:
+def evaluate(run: Run, overrides: Overrides = None) -> None:
     """Meta-test a run again, with other settings.
 
     fewshot evaluate outputs/runs/NAME eval.tasks=2000 algo.eval_steps=10

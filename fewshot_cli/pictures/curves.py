@@ -14,6 +14,8 @@ from fewshot_cli.config import UserError
 from fewshot_cli.reports import style
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 
+FIGURES = [column for column in COLUMNS if column != "split"]
+
 
 def draw(runs: list[Path]) -> Figure:
     """Rows for loss and, where there are classes, accuracy; a colour and a sign for each run.
@@ -32,8 +34,7 @@ def draw(runs: list[Path]) -> Figure:
     for (measure, unit), (training, adaptation) in zip(units.items(), panels, strict=True):
         for number, table in enumerate(tables):
             colour, marker = _look(number)
-            scaled = table[[measure, f"{measure}_ci95"]] * unit
-            table[["mean", "ci95"]] = scaled
+            table["mean"], table["ci95"] = table[measure] * unit, table[f"{measure}_ci95"] * unit
             train, valid, test = (table[table.split == s] for s in ("train", "valid", "test"))
             _band(training, train, colour)
             _bars(training, valid, "iteration", colour, marker, "--")
@@ -55,7 +56,7 @@ def _read(directory: RunDirectory) -> pd.DataFrame:
         name = directory.metrics.name
         raise UserError(f"{directory.path}: expected a run directory, which has a {name}")
     try:
-        table = pd.read_csv(directory.metrics)
+        table = pd.read_csv(directory.metrics, dtype=dict.fromkeys(FIGURES, float))
     except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         raise UserError(f"{directory.metrics}: expected a CSV file ({error})") from error
     if list(table.columns) != COLUMNS:

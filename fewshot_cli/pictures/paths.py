@@ -59,7 +59,7 @@ def draw(runs: list[Path], plane: str) -> Figure:
         ]
     rows, columns = (1, 2) if len(walks) == 1 else (2, len(walks))
     width = max(6.4, 1.92 * columns)
-    figure = style.new(width, 0.96 * rows * width / columns + 0.6)
+    figure = style.new(width, 0.96 * rows * width / columns + 0.8)
     panels = figure.subplots(rows, columns, squeeze=False).reshape(2, -1)
     for number, (config, walked) in enumerate(zip(configs, walks, strict=True)):
         over, under = panels[:, number]
@@ -74,7 +74,8 @@ def draw(runs: list[Path], plane: str) -> Figure:
 
 def _check(run: Path, config: Config, first_run: Path, first: Config) -> None:
     if not config.algo.eval_steps:
-        raise UserError(f"{run}: algo={config.algo.name} has no inner loop; expected one that has")
+        name = config.algo.name
+        raise UserError(f"{run}: algo={name} makes no inner steps; expected a run that does")
     for key in SAME:
         if lookup(config, key) != lookup(first, key):
             raise UserError(f"{run}: has another `{key}` than {first_run}; expected the same")

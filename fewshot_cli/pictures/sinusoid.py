@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot_cli import compose
 from fewshot_cli.config import UserError
 from fewshot_cli.data.batch import TaskBatch
-from fewshot_cli.data.sinusoid import INPUT
+from fewshot_cli.data.sinusoid import AMPLITUDE, INPUT
 from fewshot_cli.pictures.trained import adapted, after, meta_test_tasks, restored
 from fewshot_cli.reports import style
 from fewshot_cli.reports.result import figure as with_interval
@@ -55,7 +55,8 @@ def draw(run: Path) -> Figure:
             axes.plot(x, curves[step][number], line, **look)
         axes.set_title(f"meta-test task {number + 1}", fontsize=10)
         axes.set_xlabel("x")
-    panels[0].set_ylabel("y")
+    # Room for the curves; what diverges goes out of the picture.
+    panels[0].set(ylabel="y", ylim=(-1.3 * AMPLITUDE[1], 1.3 * AMPLITUDE[1]))
     handles, labels = panels[0].get_legend_handles_labels()
     test = f"mean squared error over {int(config.eval.tasks)} tasks, ± 95 %"
     figure.legend(

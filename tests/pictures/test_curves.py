@@ -11,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 
 from fewshot_cli.config import UserError
 from fewshot_cli.pictures import curves
-from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.training.run import run
 
 
@@ -83,6 +83,8 @@ def test_regression_has_no_accuracy_and_is_not_mixed_with_classes(
         (b"", r"metrics\.csv: expected a CSV file"),
         (b"a,b\n1,2\n", r"metrics\.csv: expected the columns iteration, split"),
         (b"\xff\xfe\x00", r"metrics\.csv: expected "),
+        (",".join([*COLUMNS, "\n"]).encode(), r"metrics\.csv: expected the columns"),
+        (f"{','.join(COLUMNS)}\n1,train,x\n".encode(), r"metrics\.csv: expected a CSV file .*x"),
     ],
 )
 def test_what_is_no_metrics_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -96,3 +98,15 @@ def test_a_run_that_has_just_begun_is_refused(tmp_path: Path) -> None:
     RunDirectory(tmp_path).begin(config("model=mlp"))
     with pytest.raises(UserError, match=r"has no row yet"):
         curves.draw([tmp_path])
+
+
+def test_figures_that_are_not_finite_leave_the_others_in_sight(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    table = pd.read_csv(runs[0] / "metrics.csv")
+    highest = float(table.loss.max())
+    table.loc[1, ["loss", "loss_ci95"]] = float("inf"), float("nan")
+    table.loc[len(table) - 1, ["loss", "loss_ci95"]] = float("nan")
+    table.to_csv(tmp_path / "metrics.csv", index=False)
+    axes = curves.draw([tmp_path]).axes[0]
+    assert axes.get_ylim()[1] < 2 * highest

@@ -112,5 +112,5 @@ def test_an_algorithm_without_an_inner_loop_is_refused(tmp_path: Path, cache_dir
     chosen = config("algo=protonet", "model=mlp", *TINY, "record_paths=true")
     chosen.cache_dir = str(cache_dir)
     run(chosen, RunDirectory(tmp_path))
-    with pytest.raises(UserError, match=r"algo=protonet has no inner loop"):
+    with pytest.raises(UserError, match=r"algo=protonet makes no inner steps"):
         paths.draw([tmp_path], "pca")

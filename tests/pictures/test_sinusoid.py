@@ -82,3 +82,12 @@ def test_other_data_and_runs_without_a_test_are_refused(trained: Path, tmp_path:
     RunDirectory(tmp_path).begin(config("model=mlp"))
     with pytest.raises(UserError, match=r"data=glyphs; expected a run of data=sinusoid"):
         sinusoid.draw(tmp_path)
+
+
+def test_curves_that_diverge_leave_the_others_in_sight(tmp_path: Path) -> None:
+    words = ["data=sinusoid", "model=mlp", *TINY, "ways=1", "algo.eval_steps=5"]
+    run(config(*words, "algo=scratch", "algo.inner_lr=1e30"), RunDirectory(tmp_path))
+    figure = sinusoid.draw(tmp_path)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "after 5 steps: not finite" in said
+    assert max(map(abs, figure.axes[0].get_ylim())) < 10
