@@ -43,6 +43,9 @@ ConfigDir = Annotated[
     Path | None,
     typer.Option("--config-dir", help="A folder with groups of your own.", show_default=False),
 ]
+Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Runs = Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="A file that ends in .png or .svg.")]
 
 
 @app.callback()
@@ -86,10 +89,7 @@ def train(
 
 
 @app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
-    overrides: Overrides = None,
-) -> None:
+def evaluate(run: Run, overrides: Overrides = None) -> None:
     """Meta-test a run again, with other settings.
 
     fewshot evaluate outputs/runs/NAME eval.tasks=2000 algo.eval_steps=10
@@ -99,6 +99,77 @@ def evaluate(
     from fewshot_cli.commands import evaluate as command
 
     command.evaluate(run, overrides or [])
+
+
+plot = typer.Typer(help="Draw a picture of tasks or runs.", invoke_without_command=True)
+app.add_typer(plot, name="plot")
+
+
+@plot.callback()
+def pictures(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@plot.command()
+def episode(
+    overrides: Overrides = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions", metavar="RUN", help="A run whose network predicts.", show_default=False
+        ),
+    ] = None,
+    out: Out = Path("episode.png"),
+) -> None:
+    """Tasks: support and query sets of meta-train and meta-test.
+
+    fewshot plot episode ways=10 shots=2
+
+    fewshot plot episode --predictions outputs/runs/NAME --out episode.svg
+    """
+    from fewshot_cli.commands import plot as command
+
+    command.episode(overrides or [], predictions, out)
+
+
+@plot.command()
+def paths(
+    runs: Runs,
+    plane: Annotated[str, typer.Option("--plane", help="pca or random.")] = "pca",
+    out: Out = Path("paths.png"),
+) -> None:
+    """Weight space: the meta-parameters over training, and inner loops from there to some tasks.
+
+    fewshot train data=sinusoid model=mlp record_paths=true
+
+    fewshot plot paths outputs/runs/NAME
+    """
+    from fewshot_cli.commands import plot as command
+
+    command.paths(runs, plane, out)
+
+
+@plot.command()
+def sinusoid(run: Run, out: Out = Path("sinusoid.png")) -> None:
+    """Curves before adaptation and after 1, 5 and 10 steps.
+
+    fewshot plot sinusoid outputs/runs/NAME
+    """
+    from fewshot_cli.commands import plot as command
+
+    command.sinusoid(run, out)
+
+
+@plot.command()
+def curves(runs: Runs, out: Out = Path("curves.png")) -> None:
+    """Loss and accuracy over training and over adaptation steps.
+
+    fewshot plot curves outputs/runs/NAME outputs/runs/OTHER
+    """
+    from fewshot_cli.commands import plot as command
+
+    command.curves(runs, out)
 
 
 @app.command()

@@ -101,6 +101,8 @@ def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...
     Raises:
         UserError: names the file or the override that is wrong.
     """
+    if not saved.is_file():
+        raise UserError(f"{saved.parent}: expected a run directory, which has a {saved.name}")
     here = job_config([])
     with explained(None):
         config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(saved))

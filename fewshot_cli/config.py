@@ -191,6 +191,7 @@ class Config:
     meta_batch: int = MISSING  # tasks a meta-update
     iterations: int = MISSING  # meta-updates
     log_every: int = MISSING  # iterations a row of metrics.csv
+    record_paths: bool = MISSING  # the weights at each meta-validation, for `fewshot plot paths`
     batching: Batching = MISSING
     chunk: int | None = MISSING  # tasks that adapt at once with batching=stacked; none: all
     compile: bool = MISSING  # the meta-update, by torch.compile

@@ -19,7 +19,11 @@ from fewshot_cli.data.batch import TaskBatch
 
 
 class Learner(Protocol):
-    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`."""
+    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`.
+
+    One with an inner loop is an `nn.Module`, whose parameters begin with those of `net`, in their
+    order, each with a leading dimension of tasks where tasks are several.
+    """
 
     def __call__(self, x: Tensor) -> Tensor: ...
 

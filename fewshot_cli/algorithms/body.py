@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms import learn2learn as l2l
@@ -38,10 +38,6 @@ def adapted_heads(
 ) -> Iterator[Learner]:
     """The body as it is, and a fresh clone of the head before and after each step of it."""
     seen = replace(tasks, support_x=body(tasks.support_x))
-
-    def learner(x: Tensor) -> Tensor:
-        outputs: Tensor = head(body(x))
-        return outputs
-
+    learner = nn.Sequential(body, head)  # its parameters stand in theta's order
     for _ in inner_loop(head, seen, steps):
         yield learner

@@ -25,8 +25,6 @@ def evaluate(run: Path, overrides: list[str]) -> None:
         SystemExit: 1 if the test failed.
     """
     trained = RunDirectory(run)
-    if not trained.config.is_file():
-        raise UserError(f"{run}: expected a run directory, which has a {trained.config.name}")
     before = compose.changed_config(trained.config, [], MAY_CHANGE).data
     config = compose.changed_config(trained.config, overrides, MAY_CHANGE)
     config.compile = False  # there is no meta-gradient in a test

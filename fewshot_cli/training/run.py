@@ -18,7 +18,7 @@ from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.config import Checkpoint, Config
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
-from fewshot_cli.training import checkpoints
+from fewshot_cli.training import checkpoints, paths
 from fewshot_cli.training.evaluation import evaluate, figures, metrics
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
@@ -69,6 +69,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
     draws = generator(config.seed, "train tasks")
     inner = generator(config.seed, "inner batches")
+    paths.record(setup, directory, 0)
     best, latest = None, dict[str, str]()
     since, since_time = list[Scores](), time.monotonic()
     with Progress("Meta-training", iterations, "iterations") as progress:
@@ -91,6 +92,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
                 valid = _meta_validate(setup, directory, iteration, start)
                 goodness = -valid.loss if valid.accuracy is None else valid.accuracy
                 checkpoints.save(directory.checkpoints / "last.pt", algorithm, iteration)
+                paths.record(setup, directory, iteration)
                 if best is None or math.isnan(best) or goodness > best:
                     best = goodness
                     checkpoints.save(directory.checkpoints / "best.pt", algorithm, iteration)

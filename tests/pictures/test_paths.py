@@ -1,0 +1,116 @@
+"""The commands of docs/algorithms.md, at a small budget, make its picture of five runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY, config
+from matplotlib.figure import Figure
+
+from fewshot_cli.compose import changed_config
+from fewshot_cli.config import UserError
+from fewshot_cli.pictures import paths
+from fewshot_cli.pictures.walk import TASKS, walk
+from fewshot_cli.progress import Progress
+from fewshot_cli.reports import style
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.training.paths import recorded
+from fewshot_cli.training.run import run
+
+PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+SMALL = [word for word in TINY if not word.startswith(("ways", "meta_batch"))]
+
+
+def commands() -> list[list[str]]:
+    """Every command of the page, with its shell variables put in."""
+    variables, found = dict[str, str](), []
+    for line in "".join(BLOCKS).splitlines():
+        for name, value in variables.items():
+            line = line.replace(f"${name}", value)
+        if line.startswith("fewshot "):
+            found.append(shlex.split(line)[1:])
+        elif "=" in line:
+            name, value = line.split("=", 1)
+            variables[name] = shlex.split(value)[0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, made = tmp_path_factory.mktemp("five"), []
+    for words in commands():
+        if words[0] == "train" and "record_paths=true" in words:
+            (place,) = (word for word in words if word.startswith("hydra.run.dir="))
+            overrides = [word for word in words[1:] if word != place]
+            made.append(folder / Path(place).name)
+            run(config(*overrides, *SMALL), RunDirectory(made[-1]))
+    return made
+
+
+def test_five_runs_side_by_side(runs: list[Path]) -> None:
+    figure = paths.draw(runs, "pca")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:5] == ["finetune", "maml, one task", "maml", "fomaml", "reptile"]
+    assert all(re.fullmatch(r"iteration \d+, magnified", title) for title in titles[5:])
+    assert len(titles) == 10
+    shares = [
+        float(re.search(r"\((.*) %\)", label)[1])
+        for axes in figure.axes
+        for label in (axes.get_xlabel(), axes.get_ylabel())
+    ]
+    assert all(0 < share <= 100 for share in shares)
+    assert all(first >= second for first, second in zip(shares[::2], shares[1::2], strict=True))
+
+
+def drawn_lengths(figure: Figure, panel: int) -> torch.Tensor:
+    """How far apart the ends of each task's line are, `[T]`."""
+    ends = [
+        line.get_xydata()[[0, -1]]
+        for line in figure.axes[panel].lines
+        if line.get_color() in style.COLOURS[:TASKS]
+    ]
+    return torch.tensor(np.array(ends)).diff(dim=1).norm(dim=-1)[:, 0]
+
+
+@pytest.mark.parametrize("plane", ["pca", "random"])
+def test_inner_paths_are_drawn_to_scale(runs: list[Path], plane: str) -> None:
+    """In a plane they are at most as long as they are, and little shorter in the one of PCA."""
+    maml = RunDirectory(runs[2])
+    points = recorded(maml)
+    with Progress("Paths", len(points), "points") as progress:
+        walked = walk(changed_config(maml.config, [], ()), points, True, progress)
+    whole = (walked.inner[1, :, -1] - walked.inner[1, :, 0]).norm(dim=1)
+    seen = drawn_lengths(paths.draw([maml.path], plane), 1)
+    assert (seen <= whole * 1.0001).all()
+    assert (float(seen.sum() / whole.sum()) > 0.7) is (plane == "pca")
+
+
+@pytest.mark.parametrize(("plane", "ending"), [("pca", "png"), ("random", "svg")])
+def test_the_same_runs_give_the_same_file(
+    runs: list[Path], tmp_path: Path, plane: str, ending: str
+) -> None:
+    files = [tmp_path / f"{number}.{ending}" for number in range(2)]
+    for file in files:
+        style.save(paths.draw(runs[:2], plane), file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_runs_with_other_tasks_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    other = config("data=sinusoid", "model=mlp", *SMALL, "record_paths=true", "shots=5")
+    run(other, RunDirectory(tmp_path))
+    with pytest.raises(UserError, match=rf"{tmp_path}: has another `shots` than .*finetune"):
+        paths.draw([runs[0], tmp_path], "pca")
+
+
+def test_an_algorithm_without_an_inner_loop_is_refused(tmp_path: Path, cache_dir: Path) -> None:
+    chosen = config("algo=protonet", "model=mlp", *TINY, "record_paths=true")
+    chosen.cache_dir = str(cache_dir)
+    run(chosen, RunDirectory(tmp_path))
+    with pytest.raises(UserError, match=r"algo=protonet makes no inner steps"):
+        paths.draw([tmp_path], "pca")
