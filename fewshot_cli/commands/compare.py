@@ -18,6 +18,7 @@ from fewshot_cli.reports import tables
 from fewshot_cli.reports.runs_read import Run, find, read
 from fewshot_cli.reports.settings import full_key, has
 from fewshot_cli.runs.directory import atomic, shown
+from fewshot_cli.runs.sweep import COMPARISON
 
 STDOUT = Path("-")
 
@@ -133,8 +134,8 @@ def _draw(comparison: reports.Comparison, words: list[tables.Words], asked: Aske
 
 def _beside_the_jobs(directories: list[Path], data: pd.DataFrame) -> None:
     """A sweep keeps the comparison of all its jobs; one that may not be written to goes without."""
-    if len(directories) == 1 and (directories[0] / "multirun.yaml").is_file():
-        path = directories[0] / "comparison.csv"
+    if len(directories) == 1 and (directories[0] / COMPARISON).exists():
+        path = directories[0] / COMPARISON
         try:
             with atomic(path) as file:
                 data.to_csv(file, index=False, lineterminator="\n")

@@ -17,8 +17,9 @@ from fewshot_cli.groups import shipped
 from fewshot_cli.launch import WRONG, Sweep, Task, launch
 from fewshot_cli.progress import say
 from fewshot_cli.reports import result
+from fewshot_cli.reports.comparison import write_csv
 from fewshot_cli.runs.directory import RunDirectory, shown
-from fewshot_cli.runs.sweep import SweepDirectory, job_name
+from fewshot_cli.runs.sweep import COMPARISON, SweepDirectory, job_name
 
 COMPLETED = "completed"
 
@@ -92,6 +93,9 @@ class _Teller:
                 say(f"fewshot: {shown(run.path)} {state}: {run.read(run.status).get('error')}")
         self.status = int(len(self.told) < len(runs))
         print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
+        if self.told:
+            write_csv([directory.path], directory.path / COMPARISON)
+            print(f"Next:  fewshot compare {shown(directory.path)}")
 
 
 def _presets(words: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from fewshot_cli.config import UserError
 from fewshot_cli.kinds import nearest
 
 # A run may differ in them and still be one more seed of the same setting.
-NO_SETTINGS = ("seed", "device", "cache_dir", "published.")
+NO_SETTINGS = ("seed", "device", "cache_dir", "published.", "tracker.", "record_paths")
 NAMES = ("algo.name", "data.name", "model.name")
 
 

@@ -14,7 +14,8 @@ from fewshot_cli.runs.directory import RunDirectory
 DIGITS = 8  # of the digest in a job's name
 NAME = re.compile(rf"(^|_)[0-9a-f]{{{DIGITS}}}$")
 LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
-BESIDE_JOBS = ("comparison.csv", "optuna.db", "optimization_results.yaml")
+COMPARISON = "comparison.csv"  # `fewshot compare` writes it anew where it is
+BESIDE_JOBS = (COMPARISON, "optuna.db", "optimization_results.yaml")
 
 
 def job_name(swept: str, config: Config) -> str:
