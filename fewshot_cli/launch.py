@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from unittest.mock import patch
 
@@ -77,6 +77,7 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
     while groups:
         group = groups.pop(0)
         status = _in_a_process(sweep, group, look)
+        sweep = replace(sweep, needs=[])  # they were there at the start
         if status == 0:
             for task in group:
                 if task.run.state() == "running":

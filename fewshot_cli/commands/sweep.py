@@ -19,7 +19,7 @@ from fewshot_cli.progress import say
 from fewshot_cli.reports import result
 from fewshot_cli.reports.comparison import write_csv
 from fewshot_cli.runs.directory import RunDirectory, shown
-from fewshot_cli.runs.sweep import COMPARISON, SweepDirectory, job_name
+from fewshot_cli.runs.sweep import COMPARISON, SweepDirectory, digest, job_name
 
 COMPLETED = "completed"
 
@@ -38,22 +38,22 @@ def sweep(
     words = [*_presets(ours), *ours, *compose.search_path(config_dir)]
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
-    named = {job_name(job.swept, job.config): job for job in jobs}
-    folders = directory.folders(list(named))
+    known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
+    folders = directory.folders([job_name(job.swept, job.config) for job in known.values()])
     missing = [
         Task(job.overrides, run)
-        for job, run in zip(named.values(), folders, strict=True)
+        for job, run in zip(known.values(), folders, strict=True)
         if run.state() != COMPLETED
     ]
     if dry_run:
         for task in missing:
             print(task.run.path.name)
-        print(f"{len(missing)} of {len(named)} jobs would run")
+        print(f"{len(missing)} of {len(known)} jobs would run")
         return
     searched = [word for word in overrides if word not in ours] if searches else []
     if searches:  # it makes its jobs as it goes, and counts them from 0 each time
         words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
-    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(named))
+    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(known))
     needs = [job.config for job in jobs]
     shared = Sweep(directory, words, searched, needs)
     status = launch(shared, missing, tell.completed) if missing else 0

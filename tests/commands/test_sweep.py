@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command
-from helpers import TINY
+from helpers import LITTLE, TINY, little_omniglot
 
 SMOKE = ["experiment=smoke", "model=mlp", "threads=1"]
 SINE = ["data=sinusoid", "model=mlp", *TINY, "ways=1"]
@@ -52,6 +53,7 @@ def test_a_sweep_leaves_a_complete_directory_a_job(
         assert len(pd.read_csv(job / "test_tasks.csv")) > 20
     assert f"3 of 3 jobs completed: {sweep.relative_to(tmp_path)}" in done.stdout
     assert "[3/3] algo=" in done.stderr
+    assert f"Next:  fewshot compare {sweep.relative_to(tmp_path)}" in done.stdout
 
 
 def test_given_again_only_what_is_missing_runs(fewshot: Command, tmp_path: Path) -> None:
@@ -111,13 +113,26 @@ def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_killed_job_costs_only_itself(tmp_path: Path, cache_dir: Path) -> None:
-    command = [sys.executable, "-m", "fewshot_cli", "train", "-m", *SINE, "sweep.dir=s"]
-    environment = os.environ | {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"}
+def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
+    """One diverges, one is killed whenever it runs, and the data of one go away."""
+    roots = {name: tmp_path / ("gone" if name == "h" else "here") for name in "abcdefghi"}
+    for root in set(roots.values()):
+        little_omniglot(root)
+    special = {"b": "algo: {inner_lr: 1.0e+30, inner_steps: 3}", "e": "iterations: 1000000"}
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    for name, root in roots.items():
+        lines = ["# @package _global_", f"data: {{root: '{root}'}}", f"seed: {ord(name)}"]
+        lines.append(special.get(name, "iterations: 4"))
+        (tmp_path / "my" / "experiment" / f"{name}.yaml").write_text("\n".join(lines))
+    tiny = [word for word in TINY if not word.startswith("iterations")]
     sweep = subprocess.Popen(
-        [*command, "iterations=3,1000000,4"],
+        [
+            *(sys.executable, "-m", "fewshot_cli", "train", "-m", "--config-dir", "my"),
+            *("experiment=a,b,c,d,e,f,g,h,i", "data=omniglot", "model=mlp", *LITTLE, *tiny),
+            "sweep.dir=s",
+        ],
         cwd=tmp_path,
-        env=environment,
+        env=os.environ | {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -125,20 +140,30 @@ def test_a_killed_job_costs_only_itself(tmp_path: Path, cache_dir: Path) -> None
     children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
     killed = set[int]()  # when each attempt at the long job began
     try:
-        while len(killed) < 2:  # once among the others, then by itself
+        while len(killed) < 2 and sweep.poll() is None:  # once among the others, then by itself
             time.sleep(0.1)
-            began = [
-                (job / "status.json").stat().st_mtime_ns
+            began = {
+                name: (job / "status.json").stat().st_mtime_ns
                 for name, job in jobs(tmp_path / "s").items()
-                if name == "iterations=1000000" and (job / "status.json").exists()
-            ]
-            if began and began[0] not in killed:
+                if (job / "status.json").exists()
+            }
+            if began and roots["h"].exists():
+                shutil.rmtree(roots["h"])
+            if began.get("experiment=e", 0) not in {0, *killed}:
                 os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-                killed.add(began[0])
+                killed.add(began["experiment=e"])
         out, err = sweep.communicate(timeout=120)
     finally:
         sweep.kill()
     assert sweep.returncode == 1, err
-    assert "2 of 3 jobs completed" in out
-    assert "failed: its process was killed; the memory may have run out" in err
+    assert "6 of 9 jobs completed" in out
+    failures = [line for line in err.splitlines() if " failed: " in line]
+    assert len(failures) == 3
+    assert "experiment=b" in failures[0]
+    assert "inner_lr" in failures[0]
+    assert failures[1].endswith("failed: its process was killed; the memory may have run out")
+    assert f"data.root={roots['h']}: " in failures[2]
     assert "Traceback" not in err
+    table = pd.read_csv(tmp_path / "s" / "comparison.csv")
+    assert table.seeds[table.status == "completed"].sum() == 6
+    assert (table.status == "failed").sum() == 3
