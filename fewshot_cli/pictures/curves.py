@@ -14,6 +14,7 @@ from fewshot_cli.config import UserError
 from fewshot_cli.reports import style
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 
+FAR = 100  # times the median loss
 FIGURES = [column for column in COLUMNS if column != "split"]
 
 
@@ -42,6 +43,7 @@ def draw(runs: list[Path]) -> Figure:
         training.set_ylabel("accuracy, %" if measure == "accuracy" else measure)
         for axes in (training, adaptation):
             axes.grid(alpha=0.3)
+    _limit(panels[0, 0], pd.concat([table.loss for table in tables]))
     panels[0, 0].set_title("meta-train (band) and meta-validation (dashed)", fontsize=10)
     panels[0, 1].set_title("meta-test", fontsize=10)
     panels[-1, 0].set_xlabel("meta-updates")
@@ -49,6 +51,13 @@ def draw(runs: list[Path]) -> Figure:
     panels[-1, 1].xaxis.get_major_locator().set_params(integer=True)
     _name(figure, runs)
     return figure
+
+
+def _limit(axes: Axes, losses: pd.Series[float]) -> None:
+    """Let a loss that is far beyond the others leave the picture rather than flatten them."""
+    axes.set_yscale("log")
+    if losses.notna().any():
+        axes.set_ylim(top=min(1.5 * losses.max(), FAR * losses.median()))
 
 
 def _read(directory: RunDirectory) -> pd.DataFrame:
@@ -63,7 +72,7 @@ def _read(directory: RunDirectory) -> pd.DataFrame:
         raise UserError(f"{directory.metrics}: expected the columns {', '.join(COLUMNS)}")
     if table.empty:
         raise UserError(f"{directory.metrics}: has no row yet; expected a run that went on a while")
-    return table
+    return table.replace(float("inf"), float("nan"))  # which is not drawn
 
 
 def _look(number: int) -> tuple[str, str]:

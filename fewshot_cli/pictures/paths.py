@@ -27,6 +27,7 @@ from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.training.paths import recorded
 
 GRID = 33  # points a side of what the contours are drawn from
+NARROW, WIDE = 6.4, 9.0  # inches; a wide one has more of its legend in a row
 SAME = ("data", "model", "ways", "shots", "eval.queries", "eval.seed")
 AXIS = {"pca": "PCA", "random": "random"}
 BLACK = "#000000"
@@ -58,8 +59,9 @@ def draw(runs: list[Path], plane: str) -> Figure:
             for config, files in zip(configs, points, strict=True)
         ]
     rows, columns = (1, 2) if len(walks) == 1 else (2, len(walks))
-    width = max(6.4, 1.92 * columns)
-    figure = style.new(width, 0.96 * rows * width / columns + 0.8)
+    width = max(NARROW, 1.92 * columns)
+    legend = 0.5 if width > WIDE else 0.9
+    figure = style.new(width, rows * (0.9 * width / columns + 0.3) + legend)
     panels = figure.subplots(rows, columns, squeeze=False).reshape(2, -1)
     for number, (config, walked) in enumerate(zip(configs, walks, strict=True)):
         over, under = panels[:, number]
@@ -173,7 +175,7 @@ def _explain(figure: Figure, contours: bool) -> None:
     ]
     if contours:
         handles.append(Line2D([], [], label="mean query loss of the tasks", **CONTOUR))
-    columns = 5 if figure.get_figwidth() > 8 else 3
+    columns = 5 if figure.get_figwidth() > WIDE else 3
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
     )

@@ -12,7 +12,7 @@ import torch
 from helpers import TINY, config
 from matplotlib.figure import Figure
 
-from fewshot_cli.compose import changed_config
+from fewshot_cli.compose import changed_config, sweep_configs
 from fewshot_cli.config import UserError
 from fewshot_cli.pictures import paths
 from fewshot_cli.pictures.walk import TASKS, walk
@@ -27,30 +27,26 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SMALL = [word for word in TINY if not word.startswith(("ways", "meta_batch"))]
 
 
-def commands() -> list[list[str]]:
-    """Every command of the page, with its shell variables put in."""
-    variables, found = dict[str, str](), []
-    for line in "".join(BLOCKS).splitlines():
-        for name, value in variables.items():
-            line = line.replace(f"${name}", value)
-        if line.startswith("fewshot "):
-            found.append(shlex.split(line)[1:])
-        elif "=" in line:
-            name, value = line.split("=", 1)
-            variables[name] = shlex.split(value)[0]
-    return found
+def commands(verb: str) -> list[list[str]]:
+    """The words of the page's commands of a verb that are about paths."""
+    lines = "".join(BLOCKS).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.startswith(verb) and "paths" in line]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder, made = tmp_path_factory.mktemp("five"), []
-    for words in commands():
-        if words[0] == "train" and "record_paths=true" in words:
-            (place,) = (word for word in words if word.startswith("hydra.run.dir="))
-            overrides = [word for word in words[1:] if word != place]
-            made.append(folder / Path(place).name)
-            run(config(*overrides, *SMALL), RunDirectory(made[-1]))
-    return made
+    """The runs of the page, in the order in which it draws them."""
+    folder = tmp_path_factory.mktemp("five")
+    for words in commands("fewshot train"):
+        overrides = [word for word in words[2:] if word != "-m" and not word.startswith("hydra.")]
+        (place,) = (word.split("=")[1] for word in words if word.startswith("hydra."))
+        if "-m" in words:
+            for number, chosen in enumerate(sweep_configs([*overrides, *SMALL])):
+                run(chosen, RunDirectory(folder / place / str(number)))
+        else:
+            run(config(*overrides, *SMALL), RunDirectory(folder / place))
+    ((_, _, _, *drawn),) = commands("fewshot plot paths")
+    return [folder / path for path in drawn]
 
 
 def test_five_runs_side_by_side(runs: list[Path]) -> None:
@@ -104,7 +100,7 @@ def test_the_same_runs_give_the_same_file(
 def test_runs_with_other_tasks_are_refused(runs: list[Path], tmp_path: Path) -> None:
     other = config("data=sinusoid", "model=mlp", *SMALL, "record_paths=true", "shots=5")
     run(other, RunDirectory(tmp_path))
-    with pytest.raises(UserError, match=rf"{tmp_path}: has another `shots` than .*finetune"):
+    with pytest.raises(UserError, match=rf"{tmp_path}: has another `shots` than {runs[0]}"):
         paths.draw([runs[0], tmp_path], "pca")
 
 
