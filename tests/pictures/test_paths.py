@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from helpers import TINY, config
 from matplotlib.figure import Figure
 
-from fewshot_cli.compose import changed_config, sweep_configs
+from fewshot_cli.compose import changed_config, jobs
 from fewshot_cli.config import UserError
 from fewshot_cli.pictures import paths
 from fewshot_cli.pictures.walk import TASKS, walk
 from fewshot_cli.progress import Progress
 from fewshot_cli.reports import style
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.sweep import job_name
 from fewshot_cli.training.paths import recorded
 from fewshot_cli.training.run import run
 
@@ -38,15 +40,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The runs of the page, in the order in which it draws them."""
     folder = tmp_path_factory.mktemp("five")
     for words in commands("fewshot train"):
-        overrides = [word for word in words[2:] if word != "-m" and not word.startswith("hydra.")]
-        (place,) = (word.split("=")[1] for word in words if word.startswith("hydra."))
+        overrides = [word for word in words[2:] if word != "-m" and ".dir=" not in word]
+        (place,) = (word.split("=")[1] for word in words if ".dir=" in word)
         if "-m" in words:
-            for number, chosen in enumerate(sweep_configs([*overrides, *SMALL])):
-                run(chosen, RunDirectory(folder / place / str(number)))
+            for job in jobs([*overrides, *SMALL]):
+                name = job_name(job.swept, job.config)
+                run(job.config, RunDirectory(folder / place / name))
         else:
             run(config(*overrides, *SMALL), RunDirectory(folder / place))
-    ((_, _, _, *drawn),) = commands("fewshot plot paths")
-    return [folder / path for path in drawn]
+    (drawn,) = commands("fewshot plot paths")
+    # A shell is what knows `*` and `{a,b}`.
+    shell = ["bash", "-c", f"printf '%s\\n' {' '.join(drawn[3:])}"]
+    listed = subprocess.check_output(shell, cwd=folder, text=True)
+    return [folder / path for path in listed.splitlines()]
 
 
 def test_five_runs_side_by_side(runs: list[Path]) -> None:
