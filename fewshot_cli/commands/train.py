@@ -115,8 +115,8 @@ def job(composed: DictConfig) -> None:
             from fewshot_cli.training.run import run
 
             run(compose.to_config(composed), directory)
-    except SystemExit:
-        if hydra_config.mode is RunMode.RUN:
+    except SystemExit as end:
+        if hydra_config.mode is RunMode.RUN or end.code != 1:  # a signal ends the whole sweep
             raise
         return
     result.show(directory, directory)
