@@ -123,9 +123,10 @@ def test_what_slurm_sends_comes_to_its_handler_after_a_checkpoint(
 
 def test_a_finished_run_is_extended(tmp_path: Path, cache_dir: Path) -> None:
     """With a constant rate, and where its end was a logged and validated iteration anyway."""
-    whole = outcome(recorded(small(cache_dir, "maml", "iterations=24"), tmp_path / "whole"))
-    recorded(small(cache_dir, "maml", "iterations=12"), tmp_path / "parts")
-    parts = recorded(small(cache_dir, "maml", "iterations=24"), tmp_path / "parts")
+    plain = "algo.meta_schedule=constant"
+    whole = outcome(recorded(small(cache_dir, "maml", plain, "iterations=24"), tmp_path / "whole"))
+    recorded(small(cache_dir, "maml", plain, "iterations=12"), tmp_path / "parts")
+    parts = recorded(small(cache_dir, "maml", plain, "iterations=24"), tmp_path / "parts")
     assert outcome(parts) == whole
 
 
