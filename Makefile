@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test bench lint wheel clean
+.PHONY: help train test bench chaos fuzz lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -18,6 +18,12 @@ test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+chaos: $(INSTALLED) ## kill runs at random moments, resume them, compare; options through ARGS
+	@PYTHONPATH=. $(VENV)/bin/python tests/chaos.py $(ARGS)
+
+fuzz: $(INSTALLED) ## 10,000 odd override lines; options through ARGS
+	@PYTHONPATH=. $(VENV)/bin/python tests/fuzz.py $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(VENV)/bin/ruff check .

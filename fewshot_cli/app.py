@@ -223,6 +223,22 @@ def compare(
 
 
 @app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Go on with a run that was stopped, or with a finished one for more iterations.
+
+    fewshot resume outputs/runs/NAME
+
+    fewshot resume outputs/runs/NAME iterations=60000
+    """
+    from fewshot_cli.commands import resume as command
+
+    command.resume(run, overrides or [])
+
+
+@app.command()
 def reproduce(
     experiment: Annotated[
         str | None,

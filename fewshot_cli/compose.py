@@ -136,7 +136,7 @@ def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...
             choices = [leaf for leaf in leaves() if leaf.startswith(may_change)]
             if key not in (*choices, *may_change):
                 offered = nearest(key, choices)
-                raise UserError(f"{key}: no setting of the test; expected {offered}")
+                raise UserError(f"{key}: cannot be changed afterwards; expected {offered}")
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: expected one value")
         # Groups first, as Hydra does it.

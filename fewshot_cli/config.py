@@ -166,6 +166,14 @@ class TrackerConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """How often to save, besides at each meta-validation."""
+
+    every: int | None = MISSING  # iterations
+    minutes: float = MISSING
+
+
+@dataclass
 class Published:
     """What a paper gives for an experiment."""
 
@@ -184,6 +192,7 @@ class Config:
     algo: AlgoConfig = MISSING
     tracker: TrackerConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: int = MISSING
     ways: int = MISSING
     shots: int = MISSING
@@ -215,7 +224,7 @@ POSITIVE = [
     *("eval.tasks", "eval.valid_tasks", "eval.every", "eval.queries"),
     *("algo.inner_lr", "algo.inner_steps", "algo.inner_batch", "algo.eval_inner_batch"),
     *("algo.train_shots", "algo.meta_lr", "algo.meta_clip", "model.channels", "model.hidden"),
-    *("data.image_size", "data.samples"),
+    *("data.image_size", "data.samples", "checkpoint.every", "checkpoint.minutes"),
     *("data.classes.train", "data.classes.valid", "data.classes.test"),
 ]
 NOT_NEGATIVE = [

@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done, self.said, self.figures = 0, -1, ""
+        self.done, self.before, self.said, self.figures = 0, 0, -1, ""
         self.start = self.last_line = time.monotonic()
         self.bar = (
             # leave=None: a bar inside another one goes away when it is done.
@@ -33,6 +33,12 @@ class Progress:
             if sys.stderr.isatty()
             else None
         )
+
+    def begin_at(self, done: int) -> None:
+        """What an earlier process did already; it does not count for the rate."""
+        self.done = self.before = done
+        if self.bar is not None:
+            self.bar.initial = self.bar.n = done
 
     def advance(self, count: int = 1, figures: Mapping[str, str] | None = None) -> None:
         self.done += count
@@ -46,7 +52,7 @@ class Progress:
 
     def _line(self) -> None:
         self.last_line, self.said = time.monotonic(), self.done
-        rate = self.done / max(self.last_line - self.start, 1e-9)
+        rate = (self.done - self.before) / max(self.last_line - self.start, 1e-9)
         figures = f", {self.figures}" if self.figures else ""
         say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{figures}")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import torch
 from PIL import Image
 
@@ -96,3 +98,22 @@ def little_omniglot(root: Path, characters: int = 4) -> Path:
 
 
 LITTLE = ["data.classes.train=6", "data.classes.valid=5", "data.classes.test=5"]
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """What a run ended with, without the times that it took."""
+    table = pd.read_csv(run / "metrics.csv", dtype=str).drop(columns=["elapsed_s", "tasks_per_s"])
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["seconds"]
+    found: dict[str, object] = {
+        "status": json.loads((run / "status.json").read_text()),
+        "metrics": table.to_csv(),
+        "summary": json.dumps(summary),
+        "test tasks": (run / "test_tasks.csv").read_bytes(),
+    }
+    for name in ("last", "best"):
+        state = torch.load(run / "checkpoints" / f"{name}.pt", weights_only=True)
+        file = io.BytesIO()
+        torch.save([state["iteration"], state["net"], state["algorithm"]], file)
+        found[f"{name} weights and state"] = file.getvalue()
+    return found

@@ -47,8 +47,9 @@ class Finetune:
         self.meta_optimizer.zero_grad()
         outputs = self.pretrained(x.flatten(0, 1)[None])[0].unflatten(0, y.shape)
         losses(outputs, y).mean().backward()
-        self.meta_optimizer.step()
-        return score(outputs, y)
+        scores = score(outputs, y)
+        self.meta_optimizer.step(scores.loss)
+        return scores
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         body, head = body_and_head(self.net)

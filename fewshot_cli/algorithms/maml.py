@@ -63,8 +63,9 @@ class MAML:
                 assert theta.grad is not None
                 theta.grad.add_(part, alpha=1 / len(tasks))
             scores.append(Scores(loss, None if chunk.query_y.is_floating_point() else accuracy))
-        self.meta_optimizer.step()
-        return Scores.concatenate(scores)
+        together = Scores.concatenate(scores)
+        self.meta_optimizer.step(together.loss)
+        return together
 
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""

@@ -7,9 +7,30 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot_cli.config import AlgoConfig, Optimizer, Schedule
+
+
+class DivergedError(Exception):
+    """A loss or gradient is no finite number any more, and has not reached the weights.
+
+    Attributes:
+        task: its place in the meta-batch; None where only the gradient is not finite.
+        hint: what to try.
+    """
+
+    hint = "try a lower algo.inner_lr or algo.meta_lr, or algo.meta_clip=10"
+
+    def __init__(self, loss: Tensor, iteration: int) -> None:
+        wrong = (~torch.isfinite(loss)).nonzero()
+        self.task = int(wrong[0]) if len(wrong) else None
+        self.line = (
+            f"the meta-gradient in iteration {iteration} is not finite"
+            if self.task is None
+            else f"the loss of task {self.task} in iteration {iteration} is {loss[self.task]:.3g}"
+        )
+        super().__init__(f"{self.line}; {self.hint}")
 
 
 class MetaOptimizer:
@@ -31,6 +52,7 @@ class MetaOptimizer:
                 return (1 + math.cos(math.pi * done)) / 2
             return 1.0
 
+        self.share = share
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share)
 
     @property
@@ -47,10 +69,22 @@ class MetaOptimizer:
         for weight in self.weights:
             weight.grad = torch.zeros_like(weight)
 
-    def step(self) -> None:
-        """One step along the gradients that lie in `.grad`, which are cleared afterwards."""
+    def step(self, loss: Tensor) -> None:
+        """One step along the gradients that lie in `.grad`, which are cleared afterwards.
+
+        Args:
+            loss: the tasks' own, `[T]`, from which the gradients come.
+
+        Raises:
+            DivergedError: a loss or a gradient is not finite; the weights are as they were.
+        """
         if self.clip is not None:
             nn.utils.clip_grad_value_(self.weights, self.clip)
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        largest = nn.utils.get_total_norm(gradients, math.inf)
+        # Together, since each look at a result waits for the device.
+        if not torch.isfinite(torch.cat([loss, largest[None].to(loss)])).all():
+            raise DivergedError(loss, self.iteration + 1)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -61,3 +95,6 @@ class MetaOptimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        # The run may go on for more iterations than were planned, which stretches the schedule.
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = lr * self.share(self.iteration)

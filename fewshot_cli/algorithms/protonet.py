@@ -42,8 +42,9 @@ class ProtoNet:
             outputs = nearest_prototype(same_for_all(self.body, len(chunk)), chunk)(chunk.query_x)
             (losses(outputs, chunk.query_y).sum() / len(tasks)).backward()
             scores.append(score(outputs, chunk.query_y))
-        self.meta_optimizer.step()
-        return Scores.concatenate(scores)
+        together = Scores.concatenate(scores)
+        self.meta_optimizer.step(together.loss)
+        return together
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         """The prototypes are there at once; steps would not move them."""

@@ -57,10 +57,11 @@ class Reptile:
             ended.append(optimizer)
             with torch.no_grad():
                 scores.append(score(phi(chunk.query_x), chunk.query_y))
+        together = Scores.concatenate(scores)
+        self.meta_optimizer.step(together.loss)
         if config.carry_state and config.inner_optimizer is Optimizer.adam:
             self._carry(ended, len(tasks))
-        self.meta_optimizer.step()
-        return Scores.concatenate(scores)
+        return together
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[PerTask]:
         for phi, _ in self._inner_loop(tasks, steps, self.config.eval_inner_batch, generator):

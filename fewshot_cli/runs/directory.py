@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.progress import say
+from fewshot_cli.runs.signals import terminable
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Metrics:
 
 
 COLUMNS = [field.name for field in fields(Metrics)]
+ASIDE = ".tmp"  # ends the name of a file that is not whole yet
 
 
 class RunDirectory:
@@ -53,20 +57,30 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.test_tasks = path / "test_tasks.csv"
         self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.pt"
+        self.previous = self.checkpoints / "previous.pt"  # the one before, should `last` be damaged
+        self.best = self.checkpoints / "best.pt"
 
-    def begin(self, config: Config) -> None:
-        """Write the config, the header of metrics.csv and the status `running`."""
+    def begin(self, config: Config, metrics: str = ",".join(COLUMNS) + "\n") -> None:
+        """Write the config, metrics.csv as far as it goes already and the status `running`."""
         self.path.mkdir(parents=True, exist_ok=True)
         with atomic(self.config) as file:
             file.write(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
         with atomic(self.metrics) as file:
-            csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+            file.write(metrics)
         self.mark("running")
 
     def add(self, rows: Sequence[Metrics]) -> None:
-        """Append rows to metrics.csv, in one write."""
-        with self.metrics.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerows(map(asdict, rows))
+        """Append rows to metrics.csv, in one write.
+
+        Raises:
+            FileNotFoundError: somebody took the file away; a new one would lack the earlier rows.
+        """
+        lines = io.StringIO()
+        csv.DictWriter(lines, COLUMNS, lineterminator="\n").writerows(map(asdict, rows))
+        with self.metrics.open("r+", encoding="utf-8", newline="") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(lines.getvalue())
         if self.follow is not None:
             self.follow(rows)
 
@@ -90,30 +104,64 @@ class RunDirectory:
 
     @contextmanager
     def recorded(self, aloud: bool = True) -> Iterator[None]:
-        """Leave in status.json how the work inside the `with` ended.
+        """Leave in status.json how the work inside the `with` ended; no other process writes here.
 
         Args:
             aloud: say on stderr what went wrong; a sweep does it at its end.
 
         Raises:
-            SystemExit: 1 after an error, said in one line; traceback.txt has the rest.
+            UserError: another process is at work in this directory.
+            SystemExit: 1 after an error, said in one line; traceback.txt has the rest. 143 after
+                SIGTERM.
             KeyboardInterrupt: as it came.
         """
+        with self._locked(), terminable():
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit) as end:
+                by_hand = isinstance(end, KeyboardInterrupt)
+                why = "interrupted from the keyboard" if by_hand else "told to stop by a signal"
+                self._mark_if_possible("interrupted", why)
+                say(f"fewshot: interrupted; what was written is in {shown(self.path)}")
+                raise
+            except Exception as error:
+                line = _in_a_line(error)
+                self._mark_if_possible("failed", line, error)
+                if aloud:
+                    say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
+                sys.exit(1)
+            (self.path / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
+            self.mark("completed")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold this directory's lock, which the system takes back from a process that ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"{shown(self.path)}: another process writes into it; expected one at a time"
+            ) from error
+        try:
+            for folder in (self.path, self.checkpoints):
+                for left in folder.glob(f".*{ASIDE}"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
             yield
-        except KeyboardInterrupt:
-            self.mark("interrupted", "interrupted from the keyboard")
-            say(f"fewshot: interrupted; what was written is in {shown(self.path)}")
-            raise
-        except Exception as error:
-            line = " ".join(str(error).split()) or type(error).__name__
-            self.mark("failed", line)
-            with atomic(self.path / "traceback.txt") as file:
-                traceback.print_exception(error, file=file)
-            if aloud:
-                say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
-            sys.exit(1)
-        self.mark("completed")
+        finally:
+            lock.release()
+
+    def _mark_if_possible(self, status: str, why: str, error: Exception | None = None) -> None:
+        """On a full disk, or in a directory that is gone, the line on stderr has to do."""
+        try:
+            if self.path.is_dir():  # atomic() would make it again
+                self.mark(status, why)
+                if error is not None:
+                    with atomic(self.path / "traceback.txt") as file:
+                        traceback.print_exception(error, file=file)
+        except OSError:
+            say(f"fewshot: cannot write {shown(self.status)}, which keeps its earlier status")
 
     def state(self) -> str | None:
         """The status in status.json; None where none can be read."""
@@ -155,6 +203,13 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{shown(Path(error.filename))}: " if isinstance(error.filename, str) else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that replaces `path` only when it is whole and on the disk."""
@@ -166,6 +221,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         newline="" if text else None,
         dir=path.parent,
         prefix=f".{path.name}.",
+        suffix=ASIDE,
         delete=False,
     ) as file:
         try:
@@ -174,6 +230,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(file.fileno())
             os.chmod(file.name, 0o644)
             os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(file.name)
+            if isinstance(error, OSError) and error.filename is None:  # of a write: a full disk
+                raise OSError(error.errno, error.strerror, str(path)) from error
             raise

@@ -1,7 +1,14 @@
-"""Checkpoints: written whole or not at all, read without running anything from the file."""
+"""Checkpoints: written whole or not at all, read without running anything from the file.
+
+A file is what torch.save makes, and behind it the sha256 of all that, so that no damage is
+taken for weights.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,21 +18,45 @@ from torch import nn
 
 from fewshot_cli.algorithms import Algorithm
 from fewshot_cli.config import UserError
-from fewshot_cli.runs.directory import atomic
+from fewshot_cli.progress import say
+from fewshot_cli.runs.directory import atomic, shown
 
-FORMAT = 1
+FORMAT = 2
+DIGEST = hashlib.sha256().digest_size
+
+State = dict[str, Any]
 
 
-def save(path: Path, algorithm: Algorithm, iteration: int) -> None:
-    """theta and what the algorithm carries, after `iteration` meta-updates."""
+def save(
+    path: Path,
+    algorithm: Algorithm,
+    iteration: int,
+    training: State | None = None,
+    previous: Path | None = None,
+) -> None:
+    """theta and what the algorithm carries, after `iteration` meta-updates.
+
+    Args:
+        training: what the outer loop needs besides, to go on.
+        previous: where the file that is replaced goes.
+    """
+    buffer = io.BytesIO()
     state = {
         "format": FORMAT,
         "iteration": iteration,
         "net": algorithm.net.state_dict(),
         "algorithm": algorithm.state_dict(),
+        "training": training,
     }
+    torch.save(state, buffer)
+    content = buffer.getvalue()
     with atomic(path, "wb") as file:
-        torch.save(state, file)
+        file.write(content + hashlib.sha256(content).digest())
+        if previous is not None and path.exists():
+            # Only when the new one is on the disk may the old one go away.
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(path, previous)
 
 
 def load(path: Path, algorithm: Algorithm) -> int:
@@ -34,26 +65,71 @@ def load(path: Path, algorithm: Algorithm) -> int:
     Raises:
         UserError: the file is missing, damaged, of another format or of another network.
     """
+    return fill(path, algorithm, read(path))
+
+
+def fill(path: Path, algorithm: Algorithm, state: State) -> int:
+    """Put the state that was read from `path` into the algorithm; its iteration comes back.
+
+    Raises:
+        UserError: it is of another network or algorithm.
+    """
+    _fill(path, algorithm.net, state["net"])
+    try:
+        algorithm.load_state_dict(state["algorithm"])
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: is of another algorithm; expected this run's own") from error
+    return int(state["iteration"])
+
+
+def read(path: Path) -> State:
+    """The whole content of a checkpoint.
+
+    Raises:
+        UserError: the file is missing, damaged or of another format.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it ({error.strerror})") from error
+    content, digest = data[:-DIGEST], data[-DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError(
+            f"{path}: expected a whole checkpoint of this version (its digest is not its content's)"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about files that are refused in the next line
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+            state: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise UserError(f"{path}: has format {state['format']}, expected {FORMAT}")
-        _fill(path, algorithm.net, state["net"])
-        algorithm.load_state_dict(state["algorithm"])
-        return int(state["iteration"])
     except UserError:
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
-    except PermissionError as error:
-        raise UserError(f"{path}: no permission to read it") from error
-    # torch.load lets errors of many kinds out of a damaged file.
+    # torch.load lets errors of many kinds out of a file that is none of ours.
     except Exception as error:
-        first = str(error).strip().splitlines()
-        why = first[0] if first else type(error).__name__
-        raise UserError(f"{path}: expected a whole checkpoint ({why})") from error
+        raise UserError(f"{path}: expected a checkpoint of fewshot") from error
+    return state
+
+
+def newest(last: Path, previous: Path) -> tuple[Path, State] | None:
+    """The last checkpoint that is whole; None where none was written.
+
+    Raises:
+        UserError: there are checkpoints and none is whole.
+    """
+    there = [path for path in (last, previous) if path.exists()]
+    for path in there:
+        try:
+            state = read(path)
+        except UserError as error:
+            if path == there[-1]:
+                raise
+            say(f"fewshot: {error}; going on from {shown(there[-1])}")
+            continue
+        return path, state
+    return None
 
 
 def _fill(path: Path, net: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -14,36 +14,48 @@ import torch
 
 from fewshot_cli import trackers
 from fewshot_cli.algorithms import MetaLearner
-from fewshot_cli.algorithms.scores import Scores
-from fewshot_cli.config import Checkpoint, Config
+from fewshot_cli.algorithms.meta_optimizer import DivergedError
+from fewshot_cli.algorithms.scores import Scores, score
+from fewshot_cli.config import Config
+from fewshot_cli.data.batch import TaskBatch
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
+from fewshot_cli.runs.signals import put_off
 from fewshot_cli.training import checkpoints, paths
 from fewshot_cli.training.evaluation import evaluate, figures, metrics
+from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
+from fewshot_cli.training.standing import Saver, Standing, left_in, restored
 
 
-class DivergedError(Exception):
-    """The training loss is no finite number any more."""
+class RunDivergedError(Exception):
+    """The training loss is no finite number any more; the last checkpoint is from before."""
 
 
 def run(config: Config, directory: RunDirectory) -> None:
     """Meta-train with meta-validation, meta-test, and leave the run directory complete.
 
+    Goes on from the last whole checkpoint where the directory has one, to the same bits as a
+    run that was never stopped.
+
     Raises:
-        UserError: the device or the data is not what the config says.
-        DivergedError: names the iteration.
+        UserError: the device or the data is not what the config says, or the checkpoints are of
+            another config.
+        RunDivergedError: names the iteration, the task and the inner step.
+        OutOfMemoryError: gives the sizes.
     """
     start = time.monotonic()
-    directory.begin(config)
-    setup = prepare(config)
-    with trackers.following(config, directory):
-        _meta_train(setup, directory, start)
+    left = left_in(directory, config)
+    directory.begin(config, *([left.metrics] if left else []))
+    with memory_explained(config), trackers.following(config, directory):
+        setup = prepare(config)
+        at = restored(left, setup, start) if left else Standing.new(config, start)
+        _meta_train(setup, directory, at)
         which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
         iteration = checkpoints.load(which, setup.algorithm)
-        tested = meta_test(setup, directory, iteration, start)
-    directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
+        tested = meta_test(setup, directory, iteration, at.start)
+    directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
 
 
 def dry_run(config: Config) -> str:
@@ -63,46 +75,73 @@ def dry_run(config: Config) -> str:
     )
 
 
-def _meta_train(setup: Setup, directory: RunDirectory, start: float) -> None:
-    """The outer loop. Keeps the last checkpoint and the best by meta-validation."""
+def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> None:
+    """The outer loop. Keeps the last two checkpoints and the best by meta-validation."""
     config, algorithm = setup.config, setup.algorithm
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
-    draws = generator(config.seed, "train tasks")
-    inner = generator(config.seed, "inner batches")
-    paths.record(setup, directory, 0)
-    best, latest = None, dict[str, str]()
-    since, since_time = list[Scores](), time.monotonic()
-    with Progress("Meta-training", iterations, "iterations") as progress:
-        for iteration in range(1, iterations + 1):
+    paths.record(setup, directory, standing.iteration)
+    first, latest = standing.iteration + 1, dict[str, str]()
+    save = Saver(setup, directory, standing)
+    with Progress("Meta-training", iterations, "iterations") as progress, put_off() as signals:
+        progress.begin_at(standing.iteration)
+        for iteration in range(first, iterations + 1):
             assert isinstance(algorithm, MetaLearner)
-            scores = algorithm.meta_update(setup.train_tasks(draws), inner)
-            _check_finite(scores, iteration)
-            if config.compile and iteration == 1:
+            began = time.monotonic()
+            scores = _meta_update(setup, algorithm, standing)
+            if config.compile and iteration == first:
                 say(_what_compiling_took(algorithm))
-            since.append(scores)
+            standing.iteration = iteration
+            standing.since.append(scores)
+            standing.since_seconds += time.monotonic() - began
             last = iteration == iterations
             if iteration % config.log_every == 0 or last:
-                row, seconds = Scores.concatenate(since), time.monotonic() - since_time
-                steps = config.algo.inner_steps or 0
-                directory.add([metrics(row, iteration, "train", steps, start, seconds)])
+                row = Scores.concatenate(standing.since)
+                steps, seconds = config.algo.inner_steps or 0, standing.since_seconds
+                directory.add([metrics(row, iteration, "train", steps, standing.start, seconds)])
                 latest |= figures(row)
-                since, since_time = [], time.monotonic()
+                standing.since, standing.since_seconds = [], 0.0
             if iteration % config.eval.every == 0 or last:
-                paused = time.monotonic()
-                valid = _meta_validate(setup, directory, iteration, start)
+                valid = _meta_validate(setup, directory, iteration, standing.start)
                 goodness = -valid.loss if valid.accuracy is None else valid.accuracy
-                checkpoints.save(directory.checkpoints / "last.pt", algorithm, iteration)
                 paths.record(setup, directory, iteration)
-                if best is None or math.isnan(best) or goodness > best:
-                    best = goodness
-                    checkpoints.save(directory.checkpoints / "best.pt", algorithm, iteration)
+                if standing.best is None or math.isnan(standing.best) or goodness > standing.best:
+                    standing.best = goodness
+                    save.best()
+                save.last()
                 shown = valid.loss if valid.accuracy is None else valid.accuracy
                 latest["valid"] = f"{shown:.3f}" if valid.accuracy is None else f"{shown:.1%}"
-                since_time += time.monotonic() - paused
+            elif save.is_due() or signals.number is not None:
+                save.last()
+            signals.deliver()
             progress.advance(1, latest)
     if not iterations:
-        for name in Checkpoint:
-            checkpoints.save(directory.checkpoints / f"{name.value}.pt", algorithm, 0)
+        save.best()
+        save.last()
+
+
+def _meta_update(setup: Setup, algorithm: MetaLearner, standing: Standing) -> Scores:
+    tasks, before = setup.train_tasks(standing.draws), standing.inner.get_state()
+    try:
+        return algorithm.meta_update(tasks, standing.inner)
+    except DivergedError as error:
+        standing.inner.set_state(before)
+        raise RunDivergedError(
+            f"{error.line}{_where_it_diverges(setup, tasks, error.task, standing)}; {error.hint}"
+        ) from error
+
+
+def _where_it_diverges(setup: Setup, tasks: TaskBatch, task: int | None, standing: Standing) -> str:
+    """The inner step after which the query loss of a task is not finite, from its second try."""
+    if task is None:
+        return ""
+    steps = setup.config.algo.inner_steps or 0
+    learners = setup.algorithm.adapt(tasks, steps, standing.inner)
+    for step, learner in enumerate(learners):
+        with torch.no_grad():
+            loss = score(learner(tasks.query_x), tasks.query_y).loss[task]
+        if not torch.isfinite(loss):
+            return f", from inner step {step} on when it adapts again"
+    return ""
 
 
 def _what_compiling_took(algorithm: MetaLearner) -> str:
@@ -119,16 +158,6 @@ def _what_compiling_took(algorithm: MetaLearner) -> str:
         f"Compiled in {seconds:.1f} s: a meta-gradient takes {1e3 * after:.2f} ms instead of "
         f"{1e3 * before:.2f} ms, which {pays}"
     )
-
-
-def _check_finite(scores: Scores, iteration: int) -> None:
-    finite = torch.isfinite(scores.loss)
-    if not finite.all():
-        task = int((~finite).nonzero()[0])
-        raise DivergedError(
-            f"the loss of task {task} in iteration {iteration} is {float(scores.loss[task])}; "
-            "try a lower algo.inner_lr or algo.meta_lr, or algo.meta_clip=10"
-        )
 
 
 def _meta_validate(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> Metrics:

@@ -12,7 +12,7 @@ from helpers import TINY, config, names, pairs
 from fewshot_cli.config import Config
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
-from fewshot_cli.training.run import DivergedError, dry_run, run
+from fewshot_cli.training.run import RunDivergedError, dry_run, run
 
 TIMES = ["elapsed_s", "tasks_per_s"]
 
@@ -38,9 +38,10 @@ def test_a_run_leaves_every_file_of_the_contract(
         run(chosen, directory)
     assert {path.name for path in directory.path.iterdir()} == {
         *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
-        "checkpoints",
+        *("checkpoints", ".lock"),
     }
-    assert {path.name for path in directory.checkpoints.iterdir()} == {"best.pt", "last.pt"}
+    kept = {"best.pt", "last.pt"} | ({"previous.pt"} if algo != "scratch" else set())
+    assert {path.name for path in directory.checkpoints.iterdir()} == kept
     assert yaml.safe_load(directory.config.read_text())["algo"]["name"] == algo
 
     metrics = pd.read_csv(directory.metrics)
@@ -136,7 +137,7 @@ def test_the_last_checkpoint_can_be_tested_instead(tmp_path: Path, cache_dir: Pa
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, cache_dir: Path) -> None:
     chosen = small(cache_dir, "maml", "sinusoid", "algo.inner_lr=1e30", "iterations=50")
-    with pytest.raises(DivergedError, match=r"task \d+ in iteration \d+ is (nan|inf).*inner_lr"):
+    with pytest.raises(RunDivergedError, match=r"task \d+ in iteration \d+ is (nan|inf).*inner_lr"):
         run(chosen, RunDirectory(tmp_path / "run"))
 
 

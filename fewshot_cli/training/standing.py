@@ -1,0 +1,139 @@
+"""Where meta-training stands between two meta-updates: what a run needs to go on unchanged.
+
+The algorithm's own state apart, which a checkpoint holds beside this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from fewshot_cli.algorithms.scores import Scores
+from fewshot_cli.config import Config, UserError
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.checkpoints import State
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import Setup
+
+# Keys that may differ between the two parts of a run: how long it is, and where it finds things.
+FREE = ("iterations", "device", "cache_dir", "checkpoint", "data.root")
+
+
+@dataclass
+class Standing:
+    start: float  # of the whole run, on this process's monotonic clock
+    draws: torch.Generator  # the meta-train tasks
+    inner: torch.Generator  # the mini-batches of inner steps
+    iteration: int = 0  # meta-updates done
+    best: float | None = None  # by meta-validation
+    since: list[Scores] = field(default_factory=list)  # since the last row of metrics.csv
+    since_seconds: float = 0.0
+
+    @staticmethod
+    def new(config: Config, start: float) -> Standing:
+        return Standing(
+            start, generator(config.seed, "train tasks"), generator(config.seed, "inner batches")
+        )
+
+
+@dataclass(frozen=True)
+class Left:
+    """What an earlier process left: a checkpoint's content."""
+
+    path: Path
+    state: State
+
+    @property
+    def metrics(self) -> str:
+        text: str = self.state["training"]["metrics"]
+        return text
+
+
+def left_in(directory: RunDirectory, config: Config) -> Left | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        UserError: none is whole, or they are of a run with other settings.
+    """
+    found = checkpoints.newest(directory.last, directory.previous)
+    if found is None:
+        return None
+    path, state = found
+    if not state["training"] or state["training"]["config"] != identity(config):
+        raise UserError(f"{path}: is of a run with other settings; expected an empty folder")
+    if state["iteration"] > config.iterations:
+        raise UserError(
+            f"iterations={config.iterations}: {path} has made {state['iteration']}; "
+            "expected as many or more"
+        )
+    return Left(path, state)
+
+
+def restored(left: Left, setup: Setup, start: float) -> Standing:
+    """Put the algorithm where the checkpoint was, and the outer loop beside it.
+
+    Raises:
+        UserError: the checkpoint is of another network or algorithm.
+    """
+    iteration = checkpoints.fill(left.path, setup.algorithm, left.state)
+    training = left.state["training"]
+    at = Standing.new(setup.config, start - training["seconds"])
+    at.draws.set_state(training["draws"])
+    at.inner.set_state(training["inner"])
+    at.iteration, at.best = iteration, training["best"]
+    at.since = [Scores(loss, accuracy) for loss, accuracy in training["since"]]
+    at.since_seconds = training["since_seconds"]
+    return at
+
+
+class Saver:
+    """Writes the checkpoints of one run."""
+
+    def __init__(self, setup: Setup, directory: RunDirectory, standing: Standing) -> None:
+        self.setup, self.directory, self.standing = setup, directory, standing
+        self.identity = identity(setup.config)
+        self.saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """By the intervals in iterations and in minutes."""
+        often = self.setup.config.checkpoint
+        by_count = often.every is not None and self.standing.iteration % often.every == 0
+        return by_count or time.monotonic() - self.saved_at >= 60 * often.minutes
+
+    def last(self) -> None:
+        at = self.standing
+        training = {
+            "config": self.identity,
+            "draws": at.draws.get_state(),
+            "inner": at.inner.get_state(),
+            "best": at.best,
+            "since": [(scores.loss, scores.accuracy) for scores in at.since],
+            "since_seconds": at.since_seconds,
+            "seconds": time.monotonic() - at.start,
+            # The rows themselves: whatever happens to the file, they are not lost.
+            "metrics": self.directory.metrics.read_text(encoding="utf-8"),
+        }
+        algorithm, files = self.setup.algorithm, self.directory
+        checkpoints.save(files.last, algorithm, at.iteration, training, files.previous)
+        self.saved_at = time.monotonic()
+
+    def best(self) -> None:
+        checkpoints.save(self.directory.best, self.setup.algorithm, self.standing.iteration)
+
+
+def identity(config: Config) -> str:
+    """A digest of the settings that shape the numbers of a run."""
+    settings = asdict(config)
+    for key in FREE:
+        *path, name = key.split(".")
+        group = settings
+        for part in path:
+            group = group[part]
+        del group[name]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

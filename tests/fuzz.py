@@ -1,0 +1,99 @@
+"""`make fuzz`: odd override lines, each of which must be a config or one line of complaint.
+
+`--run` is not needed: what composes and passes the checks is what a run begins with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from fewshot_cli import compose, groups
+from fewshot_cli.config import UserError, leaves
+
+GROUPS = [f"{group}={option.name}" for group in groups.SHOWN for option in groups.options(group)]
+HYDRA = ["hydra.run.dir", "hydra.launcher._target_", "hydra.callbacks.x._target_", "hydra/launcher"]
+KEYS = st.sampled_from([*leaves(), *groups.SHOWN, *HYDRA, "_target_", "defaults", ""])
+VALUES = st.one_of(
+    st.integers().map(str),
+    st.floats().map(str),
+    st.text(max_size=12),
+    st.sampled_from(
+        [
+            *("null", "true", "[]", "{}", "[1,[2]]", "{a:1}", "???", "${seed}", "${oc.env:HOME}"),
+            *("${nowhere}", "${", "'", '"', "range(1,3)", "choice(1,2)", "1e999", "nan", "-1", "0"),
+            *(
+                "glob(*)",
+                "interval(0,1)",
+                "int(3)",
+                "shuffle(1,2)",
+                "9" * 40,
+                "../../etc",
+                "os.system",
+            ),
+        ]
+    ),
+)
+LINES = st.one_of(
+    st.sampled_from(GROUPS),
+    st.builds(
+        "{}{}{}{}".format,
+        st.sampled_from(["", "", "", "+", "++", "~", "@"]),
+        st.one_of(KEYS, KEYS, st.text(max_size=12)),
+        st.sampled_from(["=", "=", "=", "", "==", ":", "@x="]),
+        VALUES,
+    ),
+    st.text(max_size=30),
+)
+
+
+def outcome_of(overrides: list[str], config_dir: Path | None = None) -> str:
+    """`valid` or `refused`.
+
+    Raises:
+        AssertionError: the complaint is not one short line that can be printed.
+    """
+    try:
+        compose.sweep_configs(overrides, config_dir)
+    except UserError as error:
+        line = " ".join(str(error).split())
+        assert line
+        line.encode("utf-8", "replace")
+        return "refused"
+    return "valid"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lines", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    tally, start = Counter[str](), time.monotonic()
+
+    @seed(options.seed)
+    @settings(
+        max_examples=options.lines,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(LINES, min_size=1, max_size=3))
+    def check(overrides: list[str]) -> None:
+        tally[outcome_of(overrides)] += 1
+
+    check()
+    seconds = time.monotonic() - start
+    print(
+        f"{sum(tally.values()):,} override lines: {tally['valid']:,} valid, "
+        f"{tally['refused']:,} refused in one line, 0 tracebacks; {seconds:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
