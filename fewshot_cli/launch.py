@@ -80,12 +80,12 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
         sweep = replace(sweep, needs=[])  # they were there at the start
         if status == 0:
             for task in group:
-                if task.run.state() == "running":
+                if _was_running(task):
                     task.run.mark("failed", DIED)
             continue
         if status > 0 and status != LOST:
             return status
-        suspects = [task for task in group if task.run.state() == "running"]
+        suspects = [task for task in group if _was_running(task)]
         others = [task for task in group if task.run.state() is None]
         if len(group) == 1:
             group[0].run.mark("failed", DIED)
@@ -94,6 +94,11 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
         else:
             groups = [*([others] if others else []), *([task] for task in suspects), *groups]
     return 0
+
+
+def _was_running(task: Task) -> bool:
+    """It says that it runs and nobody is at work on it, not even another sweep."""
+    return task.run.state() == "running" and not task.run.is_written()
 
 
 def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
@@ -129,7 +134,8 @@ def child() -> None:
         look_at_needs(sweep.needs)
         sweep.directory.reserve()
         for task in tasks:  # a status from now on is of this time
-            task.run.status.unlink(missing_ok=True)
+            if not task.run.is_written():
+                task.run.status.unlink(missing_ok=True)
         _hand_to_launcher(sweep, tasks)
     except UserError as error:
         say(f"fewshot: {error}")

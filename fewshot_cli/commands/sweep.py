@@ -90,7 +90,8 @@ class _Teller:
         for run in runs:
             state = run.state()
             if state is not None and state != COMPLETED:
-                say(f"fewshot: {shown(run.path)} {state}: {run.read(run.status).get('error')}")
+                why = run.read(run.status).get("error") or "another process is at work on it"
+                say(f"fewshot: {shown(run.path)} {state}: {why}")
         self.status = int(len(self.told) < len(runs))
         print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
         if self.told:

@@ -152,6 +152,18 @@ class RunDirectory:
         finally:
             lock.release()
 
+    def is_written(self) -> bool:
+        """Whether a process is at work in this directory now."""
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            if self.path.is_dir():
+                lock.acquire()
+        except Timeout:
+            return True
+        finally:
+            lock.release()
+        return False
+
     def _mark_if_possible(self, status: str, why: str, error: Exception | None = None) -> None:
         """On a full disk, or in a directory that is gone, the line on stderr has to do."""
         try:

@@ -22,7 +22,7 @@ from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
 # Keys that may differ between the two parts of a run: how long it is, and where it finds things.
-FREE = ("iterations", "device", "cache_dir", "checkpoint", "data.root")
+FREE = ("iterations", "device", "cache_dir", "checkpoint", "data.root", "tracker", "record_paths")
 
 
 @dataclass

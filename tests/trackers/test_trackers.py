@@ -42,8 +42,9 @@ def test_tensorboard_has_the_rows_of_the_csv(tmp_path: Path, cache_dir: Path) ->
 def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     uri = f"sqlite:///{tmp_path}/store/mlflow.db"
-    for _ in range(2):  # the second finds the experiment there
-        _, table = tracked(tmp_path, cache_dir, "tracker=mlflow", f"tracker.uri={uri}")
+    for place in ("one", "two"):  # the second finds the experiment there
+        words = "tracker=mlflow", f"tracker.uri={uri}"
+        _, table = tracked(tmp_path / place, cache_dir, *words)
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("fewshot").experiment_id
     found = client.search_runs([experiment])
