@@ -37,9 +37,15 @@ def job_config(overrides: list[str], config_dir: Path | None = None) -> Config:
 
 
 def sweep_configs(
-    overrides: list[str], config_dir: Path | None = None, multirun: bool = True
+    overrides: list[str],
+    config_dir: Path | None = None,
+    multirun: bool = True,
+    trusted: bool = False,
 ) -> list[Config]:
     """The configs of all jobs that the overrides ask for, each checked.
+
+    Args:
+        trusted: files of `config_dir` may change Hydra's own settings, which can run any code.
 
     Raises:
         UserError: names the override that is wrong, in whichever job it is.
@@ -53,6 +59,10 @@ def sweep_configs(
         ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
         extra = [str(o.input_line) for o in parsed if o not in ours] + search_path(config_dir)
         jobs = BasicSweeper.split_arguments(ours, max_batch_size=None)[0]
+        if config_dir is not None and not trusted:
+            told = [str(o.input_line) for o in parsed if o not in ours]
+            for job in jobs:
+                _refuse_hydra_changed_by_files(config_dir, [*job, *extra], told)
         configs = [to_config(compose("config", overrides=[*job, *extra])) for job in jobs]
     _refuse_unread(ours, configs, config_dir)
     for config in configs:
@@ -110,6 +120,7 @@ FACTS = (
     *("name", "kind", "regression", "images_only"),
     *("first_order", "compilable", "pretrains", "classifies"),
 )
+JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
 
@@ -123,6 +134,8 @@ def _refuse_no_setting(override: Override) -> None:
     if key.startswith("hydra.") and not key.startswith(TOLD_TO_HYDRA):
         told = ", ".join(f"{may}*" if may[-1] == "." else may for may in TOLD_TO_HYDRA)
         raise UserError(f"{line}: of Hydra's own settings, expected {told}")
+    if "_target_" in key.split(".") or "_target_" in str(line).partition("=")[2]:
+        raise UserError(f"{line}: a config names no Python code; expected hydra/launcher=NAME")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
         raise UserError(f"{line}: expected a plain path")
     group, _, fact = key.partition(".")
@@ -131,6 +144,33 @@ def _refuse_no_setting(override: Override) -> None:
     known = key in (*leaves(), *groups.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
+
+
+def _refuse_hydra_changed_by_files(config_dir: Path, job: list[str], told: list[str]) -> None:
+    """Callbacks, logging, launchers and the environment can run any code: files may not name them.
+
+    Args:
+        told: the overrides of Hydra's settings on the command line, which the user typed.
+    """
+    ours, theirs = (
+        OmegaConf.to_container(
+            compose("config", overrides=overrides, return_hydra_config=True).hydra, resolve=False
+        )
+        for overrides in (told, job)
+    )
+    assert isinstance(ours, dict)
+    assert isinstance(theirs, dict)
+    for key in sorted(set(ours) | set(theirs)):
+        # These say only what was composed; `job` holds its name and its overrides too.
+        if key in ("runtime", "overrides", "searchpath", "verbose"):
+            continue
+        if key == "job":
+            ours[key], theirs[key] = ({k: side[key].get(k) for k in JOB} for side in (ours, theirs))
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"--config-dir {config_dir}: a file there sets hydra.{key}, which can run any "
+                "code; expected only our groups, or --trust-config-dir"
+            )
 
 
 def search_path(config_dir: Path | None) -> list[str]:

@@ -30,7 +30,7 @@ RUNS = {
         *("algo=reptile", "algo.inner_optimizer=adam", "algo.carry_state=true", "iterations=900"),
         *("algo.inner_lr=0.01", "algo.inner_steps=5", "algo.inner_batch=5"),
     ],
-    "finetune": ["algo=finetune", "iterations=2000"],
+    "finetune": ["algo=finetune", "iterations=6000"],
 }
 SETTING = [
     *("data=sinusoid", "model=mlp", "ways=1", "meta_batch=4", "log_every=7", "checkpoint.every=3"),
@@ -92,6 +92,8 @@ def _harass(
             break  # too early: the tally will tell
         os.kill(process, number)
         code = _wait(process)
+        if code == 0:
+            break
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 143), code
         writing += bool(list(run.glob("checkpoints/.last.pt.*"))) and number == signal.SIGKILL
         status = json.loads((run / "status.json").read_text())["status"]

@@ -1,6 +1,6 @@
 """`make fuzz`: odd override lines, each of which must be a config or one line of complaint.
 
-`--run` is not needed: what composes and passes the checks is what a run begins with.
+What composes and passes the checks is what a run begins with, so none is begun.
 """
 
 from __future__ import annotations

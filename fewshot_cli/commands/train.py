@@ -25,7 +25,12 @@ CFG = ("job", "hydra", "all")
 
 
 def train(
-    overrides: list[str], multirun: bool, config_dir: Path | None, cfg: str | None, dry_run: bool
+    overrides: list[str],
+    multirun: bool,
+    config_dir: Path | None,
+    cfg: str | None,
+    dry_run: bool,
+    trusted: bool = False,
 ) -> None:
     """Run, sweep, print the config, or try it out.
 
@@ -37,7 +42,7 @@ def train(
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
-    configs = compose.sweep_configs(overrides, config_dir, multirun)
+    configs = compose.sweep_configs(overrides, config_dir, multirun, trusted)
     if dry_run:
         from fewshot_cli.training.run import dry_run as try_out
 
