@@ -86,13 +86,18 @@ def main() -> None:
     @given(st.lists(LINES, min_size=1, max_size=3))
     def check(overrides: list[str]) -> None:
         tally[outcome_of(overrides)] += 1
+        if tally.total() % 1000 == 0:
+            show()
+
+    def show() -> None:
+        print(
+            f"{tally.total():,} override lines: {tally['valid']:,} valid, {tally['refused']:,} "
+            f"refused in one line, 0 tracebacks; {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
 
     check()
-    seconds = time.monotonic() - start
-    print(
-        f"{sum(tally.values()):,} override lines: {tally['valid']:,} valid, "
-        f"{tally['refused']:,} refused in one line, 0 tracebacks; {seconds:.0f} s"
-    )
+    show()
 
 
 if __name__ == "__main__":
