@@ -43,13 +43,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=RUNS, help="one of the runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dry_run(job_config([*SETTING, "algo=reptile"]))  # what torch imports late, before the forks
     moments = random.Random(options.seed)
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in RUNS.items():
+        chosen = [options.only] if options.only else RUNS
+        for name, overrides in ((name, RUNS[name]) for name in chosen):
             peaceful = Path(folder) / "peaceful"
             start = time.monotonic()
             _wait(_begin(peaceful, overrides))

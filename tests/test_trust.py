@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fewshot_cli.compose import sweep_configs
 from fewshot_cli.config import UserError
 
+ODD = ["a: [", "- 1", "? :", "&a [*a]", "seed: {}", "defaults: [x]", "!!python/name:os.system x"]
 EVIL = {
     "callbacks": "# @package _global_\nhydra:\n  callbacks:\n    x:\n      _target_: os.system\n",
     "logging": "# @package hydra.job_logging\nhandlers:\n  x:\n    class: os.system\n",
@@ -37,29 +38,19 @@ def test_the_command_line_names_no_code(line: str) -> None:
         sweep_configs([line])
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(fuzz.LINES, min_size=1, max_size=3))
 def test_an_odd_override_is_a_config_or_one_line(overrides: list[str]) -> None:
     assert fuzz.outcome_of(overrides) in ("valid", "refused")
 
 
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.one_of(
         st.binary(max_size=60),
         st.builds(
             str.encode,
-            st.sampled_from(
-                [
-                    "a: [",
-                    "- 1",
-                    "? :",
-                    "&a [*a]",
-                    "seed: {}",
-                    "defaults: [x]",
-                    "!!python/object/apply:os.system [x]",
-                ]
-            ),
+            st.sampled_from(ODD),
         ),
     )
 )

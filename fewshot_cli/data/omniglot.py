@@ -107,9 +107,8 @@ class _Archive:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 entries = [entry for entry in archive.infolist() if entry.filename.endswith(".png")]
-                _check_sizes(
-                    self.path, len(entries), max((e.file_size for e in entries), default=0)
-                )
+                sizes = [entry.file_size for entry in entries]
+                _check_sizes(self.path, len(entries), max(sizes, default=0))
                 for entry in sorted(entries, key=lambda entry: entry.filename):
                     yield entry.filename, archive.read(entry)
         except (OSError, UserError):

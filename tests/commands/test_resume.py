@@ -12,8 +12,8 @@ from filelock import FileLock
 from helpers import outcome
 
 LONG = [
-    *("data=sinusoid", "model=mlp", "ways=1", "iterations=300", "log_every=7"),
-    *("eval.every=100", "eval.tasks=6", "eval.valid_tasks=4", "checkpoint.every=5"),
+    *("data=sinusoid", "model=mlp", "ways=1", "iterations=120", "log_every=7"),
+    *("eval.every=60", "eval.tasks=6", "eval.valid_tasks=4", "checkpoint.every=5"),
 ]
 
 

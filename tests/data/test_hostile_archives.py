@@ -31,7 +31,7 @@ def image(mode: str, size: int = 105, form: str = "PNG") -> bytes:
 
 
 CONTENTS = {
-    "bomb of pixels": (image("1", 20_000), "20000x20000 pixels are no drawing"),
+    "bomb of pixels": (image("1", 4_000), "4000x4000 pixels are no drawing"),
     "bomb of bytes": (bytes(50 * 2**20), "the largest of 52428800 bytes"),
     "16 bits": (image("I;16"), "16 bits a pixel"),
     "CMYK": (image("CMYK", form="JPEG"), "expected a PNG image"),
@@ -90,7 +90,7 @@ def test_damaged_archives_are_named_or_read_as_they_were(tmp_path: Path) -> None
     root, rng = little_omniglot(tmp_path / "root", characters=3), random.Random(1)
     archive = root / "images_evaluation.zip"
     whole = archive.read_bytes()
-    refused = 0
+    said = list[str]()
     for number in range(30):
         data = bytearray(whole)
         if number % 2:
@@ -102,6 +102,6 @@ def test_damaged_archives_are_named_or_read_as_they_were(tmp_path: Path) -> None
         try:
             load(root, tmp_path / "cache")
         except UserError as error:
-            refused += 1
-            assert str(root) in str(error) or "drawings" in str(error) or "data." in str(error)
-    assert refused >= 15
+            said.append(str(error))
+    assert len(said) >= 15
+    assert all("images_evaluation" in line or "data.classes" in line for line in said)
