@@ -74,6 +74,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build everything, try one update, and stop.")
     ] = False,
+    trust_config_dir: Annotated[
+        bool,
+        typer.Option("--trust-config-dir", help="Let its files set Hydra's own settings too."),
+    ] = False,
 ) -> None:
     """Meta-train, meta-test, and leave a run directory.
 
@@ -85,7 +89,7 @@ def train(
     """
     from fewshot_cli.commands import train as command
 
-    command.train(overrides or [], multirun, config_dir, cfg, dry_run)
+    command.train(overrides or [], multirun, config_dir, cfg, dry_run, trust_config_dir)
 
 
 @app.command()

@@ -47,10 +47,18 @@ def job_config(overrides: list[str], config_dir: Path | None = None) -> Config:
     return jobs(overrides, config_dir, multirun=False)[0].config
 
 
-def jobs(overrides: list[str], config_dir: Path | None = None, multirun: bool = True) -> list[Job]:
+def jobs(
+    overrides: list[str],
+    config_dir: Path | None = None,
+    multirun: bool = True,
+    trusted: bool = False,
+) -> list[Job]:
     """All jobs that the overrides ask for, each checked.
 
     Of a range that a sweeper searches (`interval(a,b)`), the ends.
+
+    Args:
+        trusted: files of `config_dir` may change Hydra's own settings, which can run any code.
 
     Raises:
         UserError: names the override that is wrong, in whichever job it is.
@@ -67,6 +75,9 @@ def jobs(overrides: list[str], config_dir: Path | None = None, multirun: bool = 
         swept = {o.get_key_element() for o in ours if o.is_sweep_override()}
         found, bases = [], dict[tuple[str, ...], DictConfig]()
         for words in BasicSweeper.split_arguments(ours, max_batch_size=None)[0]:
+            if config_dir is not None and not trusted:
+                told = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
+                _refuse_hydra_changed_by_files(config_dir, [*words, *extra], told)
             config = to_config(_composed(words, extra, bases))
             differs = ",".join(word for word in words if word.partition("=")[0] in swept)
             found.append(Job(words, differs, config))
@@ -164,6 +175,7 @@ FACTS = (
     *("name", "kind", "regression", "images_only"),
     *("first_order", "compilable", "pretrains", "classifies"),
 )
+JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
 
@@ -177,6 +189,8 @@ def _refuse_no_setting(override: Override) -> None:
     if key.startswith("hydra.") and not key.startswith(TOLD_TO_HYDRA):
         told = ", ".join(f"{may}*" if may[-1] == "." else may for may in TOLD_TO_HYDRA)
         raise UserError(f"{line}: of Hydra's own settings, expected {told}")
+    if "_target_" in key.split(".") or "_target_" in str(line).partition("=")[2]:
+        raise UserError(f"{line}: a config names no Python code; expected hydra/launcher=NAME")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
         raise UserError(f"{line}: expected a plain path")
     group, _, fact = key.partition(".")
@@ -185,6 +199,33 @@ def _refuse_no_setting(override: Override) -> None:
     known = key in (*leaves(), *groups.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
+
+
+def _refuse_hydra_changed_by_files(config_dir: Path, job: list[str], told: list[str]) -> None:
+    """Callbacks, logging, launchers and the environment can run any code: files may not name them.
+
+    Args:
+        told: the overrides of Hydra's settings on the command line, which the user typed.
+    """
+    ours, theirs = (
+        OmegaConf.to_container(
+            compose("config", overrides=overrides, return_hydra_config=True).hydra, resolve=False
+        )
+        for overrides in (told, job)
+    )
+    assert isinstance(ours, dict)
+    assert isinstance(theirs, dict)
+    for key in sorted(set(ours) | set(theirs)):
+        # These say only what was composed; `job` holds its name and its overrides too.
+        if key in ("runtime", "overrides", "searchpath", "verbose"):
+            continue
+        if key == "job":
+            ours[key], theirs[key] = ({k: side[key].get(k) for k in JOB} for side in (ours, theirs))
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"--config-dir {config_dir}: a file there sets hydra.{key}, which can run any "
+                "code; expected only our groups, or --trust-config-dir"
+            )
 
 
 def search_path(config_dir: Path | None) -> list[str]:

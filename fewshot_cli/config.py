@@ -247,7 +247,8 @@ def check(config: Config) -> None:
             values = lookup(config, key)
             for value in values if isinstance(values, list) else [values]:
                 # Written so that nan fails too.
-                if value is not None and not (fits(value, 0) and value < float("inf")):
+                number = isinstance(value, int | float)  # in a list there may be anything
+                if value is not None and not (number and fits(value, 0) and value < float("inf")):
                     raise UserError(f"{key}={value}: expected a finite number {wanted}")
     _check_model(config)
     if config.data.regression:

@@ -30,7 +30,7 @@ RUNS = {
         *("algo=reptile", "algo.inner_optimizer=adam", "algo.carry_state=true", "iterations=900"),
         *("algo.inner_lr=0.01", "algo.inner_steps=5", "algo.inner_batch=5"),
     ],
-    "finetune": ["algo=finetune", "iterations=2000"],
+    "finetune": ["algo=finetune", "iterations=6000"],
 }
 SETTING = [
     *("data=sinusoid", "model=mlp", "ways=1", "meta_batch=4", "log_every=7", "checkpoint.every=3"),
@@ -43,13 +43,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=RUNS, help="one of the runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dry_run(job_config([*SETTING, "algo=reptile"]))  # what torch imports late, before the forks
     moments = random.Random(options.seed)
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in RUNS.items():
+        chosen = [options.only] if options.only else RUNS
+        for name, overrides in ((name, RUNS[name]) for name in chosen):
             peaceful = Path(folder) / "peaceful"
             start = time.monotonic()
             _wait(_begin(peaceful, overrides))
@@ -92,6 +94,8 @@ def _harass(
             break  # too early: the tally will tell
         os.kill(process, number)
         code = _wait(process)
+        if code == 0:
+            break
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 143), code
         writing += bool(list(run.glob("checkpoints/.last.pt.*"))) and number == signal.SIGKILL
         status = json.loads((run / "status.json").read_text())["status"]

@@ -104,7 +104,7 @@ def outcome(run: Path) -> dict[str, object]:
     """What a run ended with, without the times that it took."""
     table = pd.read_csv(run / "metrics.csv", dtype=str).drop(columns=["elapsed_s", "tasks_per_s"])
     summary = json.loads((run / "summary.json").read_text())
-    del summary["seconds"]
+    del summary["seconds"], summary["git_commit"]  # files may be edited meanwhile
     found: dict[str, object] = {
         "status": json.loads((run / "status.json").read_text()),
         "metrics": table.to_csv(),

@@ -20,7 +20,12 @@ CFG = ("job", "hydra", "all")
 
 
 def train(
-    overrides: list[str], multirun: bool, config_dir: Path | None, cfg: str | None, dry_run: bool
+    overrides: list[str],
+    multirun: bool,
+    config_dir: Path | None,
+    cfg: str | None,
+    dry_run: bool,
+    trusted: bool = False,
 ) -> None:
     """Run, sweep, print the config, or try it out.
 
@@ -34,7 +39,7 @@ def train(
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
-    jobs = compose.jobs(overrides, config_dir, multirun)
+    jobs = compose.jobs(overrides, config_dir, multirun, trusted)
     if multirun:
         from fewshot_cli.commands.sweep import sweep
 

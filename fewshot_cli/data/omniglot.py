@@ -25,6 +25,8 @@ from fewshot_cli.progress import Progress, say
 PARTS = ("images_background", "images_evaluation")
 DRAWINGS = 20
 VERSION = 1  # of the decoding below
+# The real drawings are 105 pixels a side and take 300 bytes: far above is no drawing but a bomb.
+MOST_PIXELS, MOST_BYTES, MOST_FILES = 2**20, 2**20, 200_000
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -104,10 +106,12 @@ class _Archive:
     def pictures(self) -> Iterator[tuple[str, bytes]]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for name in sorted(archive.namelist()):
-                    if name.endswith(".png"):
-                        yield name, archive.read(name)
-        except OSError:
+                entries = [entry for entry in archive.infolist() if entry.filename.endswith(".png")]
+                sizes = [entry.file_size for entry in entries]
+                _check_sizes(self.path, len(entries), max(sizes, default=0))
+                for entry in sorted(entries, key=lambda entry: entry.filename):
+                    yield entry.filename, archive.read(entry)
+        except (OSError, UserError):
             raise
         # zipfile and zlib let errors of many kinds out of a damaged archive.
         except Exception as error:
@@ -126,7 +130,11 @@ class _Folder:
         return hashlib.sha256(repr(listing).encode()).hexdigest()
 
     def pictures(self) -> Iterator[tuple[str, bytes]]:
-        for path in self._files():
+        files, root = self._files(), self.path.resolve()
+        for path in files:
+            if not path.resolve().is_relative_to(root) or not path.is_file():
+                raise UserError(f"{path}: expected a file inside {self.path}, not a link or device")
+            _check_sizes(path, len(files), path.stat().st_size)
             yield self._name(path), path.read_bytes()
 
     def _files(self) -> list[Path]:
@@ -134,6 +142,14 @@ class _Folder:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path.parent).as_posix()
+
+
+def _check_sizes(where: Path, files: int, largest: int) -> None:
+    if files > MOST_FILES or largest > MOST_BYTES:
+        raise UserError(
+            f"{where}: {files} pictures, the largest of {largest} bytes; expected Omniglot's "
+            "32,460 of some hundred bytes"
+        )
 
 
 def _open(root: Path, part: str) -> _Archive | _Folder:
@@ -183,7 +199,12 @@ def _decode(where: str, content: bytes, size: int) -> Picture:
     from PIL import Image
 
     try:
-        picture = Image.open(io.BytesIO(content)).convert("L")
+        opened = Image.open(io.BytesIO(content), formats=["PNG"])
+        if opened.width * opened.height > MOST_PIXELS:
+            raise ValueError(f"{opened.width}x{opened.height} pixels are no drawing")
+        if opened.mode.startswith("I"):  # which Pillow would cut to 8 bits
+            raise ValueError("16 bits a pixel, not 1 or 8")
+        picture = opened.convert("L")
     # Pillow's decoders let errors of many kinds out of a damaged file.
     except Exception as error:
         raise UserError(f"{where}: expected a PNG image ({error})") from error

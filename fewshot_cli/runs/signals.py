@@ -55,6 +55,7 @@ def put_off() -> Iterator[Waiting]:
     finally:
         for number, earlier in waiting.earlier.items():
             signal.signal(number, earlier)
+    waiting.deliver()
 
 
 @contextmanager

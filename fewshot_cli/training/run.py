@@ -93,7 +93,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> No
             standing.iteration = iteration
             standing.since.append(scores)
             standing.since_seconds += time.monotonic() - began
-            last = iteration == iterations
+            last, stop = iteration == iterations, signals.number is not None
             if iteration % config.log_every == 0 or last:
                 row = Scores.concatenate(standing.since)
                 steps, seconds = config.algo.inner_steps or 0, standing.since_seconds
@@ -110,9 +110,10 @@ def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> No
                 save.last()
                 shown = valid.loss if valid.accuracy is None else valid.accuracy
                 latest["valid"] = f"{shown:.3f}" if valid.accuracy is None else f"{shown:.1%}"
-            elif save.is_due() or signals.number is not None:
+            elif save.is_due() or stop:
                 save.last()
-            signals.deliver()
+            if stop:  # and not one that came later, for which no checkpoint is there yet
+                signals.deliver()
             progress.advance(1, latest)
     if not iterations:
         save.best()

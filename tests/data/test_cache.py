@@ -85,3 +85,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cache_dir=.*file/below: Not a directory"):
         cached(str(tmp_path / "file" / "below"), "x", {}, build)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_process_killed_while_it_prepares_leaves_the_next_one_a_cache(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "built\n"
+    killed.kill()
+    killed.wait()
+    assert files(tmp_path) == []
+    assert subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+    assert len(files(tmp_path)) == 1

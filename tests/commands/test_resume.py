@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import Command
+from filelock import FileLock
+from helpers import outcome
+
+LONG = [
+    *("data=sinusoid", "model=mlp", "ways=1", "iterations=120", "log_every=7"),
+    *("eval.every=60", "eval.tasks=6", "eval.valid_tasks=4", "checkpoint.every=5"),
+]
+
+
+def test_a_killed_run_is_resumed_to_the_same_bytes(fewshot: Command, tmp_path: Path) -> None:
+    assert fewshot("train", *LONG, "hydra.run.dir=whole").returncode == 0
+    command = [sys.executable, "-m", "fewshot_cli", "train", *LONG, "hydra.run.dir=run"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = fewshot("resume", "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Going on from iteration ")
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_what_cannot_be_resumed_is_one_line(fewshot: Command, tmp_path: Path) -> None:
+    assert fewshot("train", *LONG, "iterations=10", "hydra.run.dir=run").returncode == 0
+    before = outcome(tmp_path / "run")
+    for words, message in (
+        (["nowhere"], "nowhere: expected a run directory"),
+        (["run", "seed=2"], "seed: cannot be changed afterwards; expected "),
+        (["run", "iterations=5"], "iterations=5: run/checkpoints/last.pt has made 10"),
+    ):
+        done = fewshot("resume", *words)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"fewshot: {message}")
+        assert done.stderr.count("\n") == 1
+    assert outcome(tmp_path / "run") == before
+
+
+def test_two_processes_never_write_into_one_run(fewshot: Command, tmp_path: Path) -> None:
+    assert fewshot("train", *LONG, "iterations=10", "hydra.run.dir=run").returncode == 0
+    before = outcome(tmp_path / "run")
+    with FileLock(tmp_path / "run" / ".lock"):
+        done = fewshot("resume", "run")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "fewshot: run: another process writes into it; expected one at a time"
+    )
+    assert outcome(tmp_path / "run") == before
