@@ -98,12 +98,12 @@ def nothing(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words", "message"),
     [
-        (nothing, ["eval.task=3"], "eval.task: no setting of the test; expected eval.tasks"),
+        (nothing, ["eval.task=3"], "eval.task: cannot be changed afterwards; expected eval.tasks"),
         (nothing, ["eval.tasks=0"], "eval.tasks=0: expected a finite number above 0"),
         (nothing, ["data=nope"], "data=nope: expected glyphs, omniglot"),
-        (nothing, ["ways=5"], "ways: no setting of the test"),
+        (nothing, ["ways=5"], "ways: cannot be changed afterwards"),
         (nothing, ["data=omniglot", "data.root=none"], "none: expected images_back"),
-        (nothing, ["algo=maml"], "algo: no setting of the test"),
+        (nothing, ["algo=maml"], "algo: cannot be changed afterwards"),
         (nothing, ["data=sinusoid"], "data=sinusoid"),
         (cut, [], "best.pt: expected a whole checkpoint"),
         (remove_checkpoint, [], "best.pt: no such checkpoint"),
