@@ -131,6 +131,7 @@ HOSTILE = {
     "deep dashes": "a:\n  " + "- " * 3_000,
     "a long number": "a: " + "9" * 7_900,
     "a long number of base 60": "a: " + "1:" * 3_000 + "1",
+    "a number that no float holds": "seed: 0x" + "f" * 7_000,
     "a large file": "a: b\n" * 1_000_000,
 }
 
@@ -144,9 +145,15 @@ def test_a_config_made_to_do_harm_neither_hangs_nor_ends_the_process(
     script = """
 import resource, sys
 from pathlib import Path
+from fewshot_cli.reports import comparison, tables
 from fewshot_cli.reports.runs_read import read
+from fewshot_cli.reports.settings import has
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-print(read(Path(sys.argv[1])).status)
+run = read(Path(sys.argv[1]))
+has(run.settings, dict.fromkeys(run.settings, "1"))
+found = comparison.compare([run])
+tables.markdown(tables.words(found, found.table(list(run.settings)), None))
+print(run.status)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=20
