@@ -210,6 +210,8 @@ def _leaves(content: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, list) and all(isinstance(each, int | float) for each in value):
             yield key, ",".join(map(str, value))
         elif isinstance(value, str | int | float | None):
+            if isinstance(value, int):
+                float(value)  # an OverflowError for one that could not be compared or printed
             yield key, value
         else:
             raise DamagedError("config.yaml")

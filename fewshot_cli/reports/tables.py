@@ -6,6 +6,7 @@ What comes from files is made one line of printable characters here; each format
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,4 +150,5 @@ def markdown(tables: Sequence[Words]) -> str:
 
 def _escaped(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{c}" if c in "\\|`*[]" else c for c in text)
+    # Underscores inside a word, as in inner_lr, are no emphasis.
+    return re.sub(r"[\\|`*~\[\]]|\b_|_\b", r"\\\g<0>", text)
