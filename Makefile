@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test bench chaos fuzz lint wheel clean
+.PHONY: help train test extras bench chaos fuzz lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -15,6 +15,10 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 $(ARGS)
+
+extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[ray,mlflow]'
+	@$(VENV)/bin/pytest tests/trackers tests/commands/test_sweep.py -k "ray or mlflow"
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,12 @@ def test_given_again_only_what_is_missing_runs(fewshot: Command, tmp_path: Path)
     assert {p for p in before if p.name != "comparison.csv" and before[p] != after[p]} == set()
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+RAY = pytest.mark.skipif(
+    find_spec("ray") is None, reason="the extra ray is not installed: `make extras` does it"
+)
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", pytest.param("ray", marks=RAY)])
 def test_every_launcher_gives_the_same_bytes(
     fewshot: Command, tmp_path: Path, launcher: str
 ) -> None:

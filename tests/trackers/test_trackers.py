@@ -40,7 +40,9 @@ def test_tensorboard_has_the_rows_of_the_csv(tmp_path: Path, cache_dir: Path) ->
 
 
 def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path) -> None:
-    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    mlflow = pytest.importorskip(
+        "mlflow", reason="the extra mlflow is not installed: `make extras` does it"
+    )
     uri = f"sqlite:///{tmp_path}/store/mlflow.db"
     for place in ("one", "two"):  # the second finds the experiment there
         words = "tracker=mlflow", f"tracker.uri={uri}"
