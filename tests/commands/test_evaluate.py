@@ -107,7 +107,7 @@ def nothing(run: Path) -> None:
         (nothing, ["data=sinusoid"], "data=sinusoid"),
         (cut, [], "best.pt: expected a whole checkpoint"),
         (remove_checkpoint, [], "best.pt: no such checkpoint"),
-        (lock_checkpoint, [], "best.pt: expected a whole checkpoint"),
+        (lock_checkpoint, [], "best.pt: cannot read it"),
         (remove_config, [], "run: expected a run directory, which has a config.yaml"),
         (break_config, [], "config.yaml"),
     ],

@@ -20,9 +20,9 @@ def test_every_choice_is_shown_with_its_description_and_the_defaults_marked(
         for option in groups.options(group):
             assert f"{option.name} " in done.stdout
             assert option.description in done.stdout
-    for default in ("glyphs", "cnn4", "maml"):
+    for default in ("glyphs", "cnn4", "maml", "none"):
         assert f"* {default} " in done.stdout
-    assert done.stdout.count("*") == 3
+    assert done.stdout.count("*") == 4
 
 
 def test_one_group(fewshot: Command) -> None:

@@ -64,7 +64,10 @@ WRONG = {
     "no images": (["episode", "data=sinusoid", "model=mlp"], "data=sinusoid: has no images"),
     "no sinusoid": (["sinusoid", "letters"], "letters: data=glyphs; expected a run of data=sinus"),
     "override": (["episode", "shotss=1"], "shotss: no such key; expected shots"),
-    "override of a run": (["episode", "--predictions", "letters", "ways=5"], "ways: no setting of"),
+    "override of a run": (
+        ["episode", "--predictions", "letters", "ways=5"],
+        "ways: cannot be changed",
+    ),
     "no run to predict": (["episode", "--predictions", "x"], "x: expected a run directory"),
 }
 
