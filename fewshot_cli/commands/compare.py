@@ -89,6 +89,8 @@ def _rank(value: Any) -> tuple[bool, bool, Any]:
 
 def _column(name: str, runs: Sequence[Run]) -> str:
     """A figure of the table or a setting."""
+    if name in ("accuracy", "loss"):  # what the mean is headed with
+        return "mean"
     return name if name in reports.FIGURES else full_key(name, _keys(runs), reports.FIGURES)
 
 

@@ -74,7 +74,9 @@ def test_where_takes_settings_as_a_user_writes_them(fewshot: Command, runs: Path
 
 
 def test_columns_and_sort(fewshot: Command, runs: Path) -> None:
-    done = fewshot("compare", "s", "--columns", "mean,inner_lr,p", "--sort", "mean", "--csv", "-")
+    done = fewshot(
+        "compare", "s", "--columns", "mean,inner_lr,p", "--sort", "accuracy", "--csv", "-"
+    )
     found = rows(done.stdout)
     assert list(found[0]) == ["mean", "algo.inner_lr", "p"]
     means = [float(row["mean"]) for row in found]
