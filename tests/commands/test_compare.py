@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from pathlib import Path
 
@@ -123,6 +124,15 @@ def test_a_wrong_argument_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_where_no_config_can_be_read_there_is_nothing_to_choose(
+    fewshot: Command, tmp_path: Path
+) -> None:
+    (fake(tmp_path / "s" / "a") / "config.yaml").write_text("[")
+    done = fewshot("compare", "s", "--where", "algo=maml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("expected runs whose config.yaml can be read\n")
+
+
 def test_steps_that_no_run_has_are_said_for_each_run(fewshot: Command, runs: Path) -> None:
     done = fewshot("compare", "s", "--steps", "9")
     assert done.returncode == 0
@@ -152,6 +162,19 @@ def test_what_is_not_averaged_is_listed_below(fewshot: Command, runs: Path, tmp_
     below = done.stdout.split("Not averaged in")[1]
     assert "[red]the loss is nan[/red]" in below
     assert "config.yaml is missing or damaged" in below
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "markdown"])
+def test_names_and_errors_that_are_no_text_can_be_written(
+    fewshot: Command, tmp_path: Path, form: str
+) -> None:
+    fake(tmp_path / "s" / os.fsdecode(b"a\xff"))
+    failed = fake(tmp_path / "s" / "b", status="failed")
+    (failed / "status.json").write_text('{"status": "failed", "error": "half \\ud800"}')
+    done = fewshot("compare", "s", f"--{form}", "out")
+    assert (done.returncode, done.stderr) == (0, "Written: out\n")
+    assert "half ?" in (tmp_path / "out").read_text(encoding="utf-8")
+    assert fewshot("compare", "s", f"--{form}", "-").returncode == 0
 
 
 def test_300_runs_take_a_moment(fewshot: Command, tmp_path: Path) -> None:

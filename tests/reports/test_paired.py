@@ -75,7 +75,14 @@ def test_the_interval_covers_the_difference_as_often_as_it_says(seed_sd: float) 
     assert width < 0.9
 
 
-@pytest.mark.parametrize("case", [Case((2, 2), (0.02, 0.02)), Case((3, 6), (0.02, 0.02))])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((2, 2), (0.02, 0.02)),
+        Case((3, 6), (0.02, 0.02)),
+        Case((5, 5), (0.02, 0.002)),
+    ],
+)
 def test_it_covers_with_other_numbers_of_seeds(case: Case) -> None:
     covered, over_tasks, _ = simulation(case)
     assert 0.93 <= covered <= 0.97
