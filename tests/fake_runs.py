@@ -73,13 +73,14 @@ def fake(
     return path
 
 
-def sweep(path: Path, seeds: int = 3) -> Path:
+def sweep(path: Path, seeds: int = 3, tasks: int = 8, steps: int = 1) -> Path:
     """Two algorithms at two inner rates; maml at 0.4 is the best, fomaml at 0.1 the worst."""
     number = 0
     for algo, first, loss in (("maml", False, 0.0), ("fomaml", True, 0.05)):
         for rate, less in ((0.4, 0.0), (0.1, 0.1)):
+            chosen = {"algo.name": algo, "algo.first_order": first, "algo.inner_lr": rate}
             for seed in range(1, seeds + 1):
-                chosen = {"algo.name": algo, "algo.first_order": first, "algo.inner_lr": rate}
-                fake(path / str(number), chosen | {"seed": seed}, 0.8 - loss - less)
+                chosen["seed"] = seed
+                fake(path / str(number), chosen, 0.8 - loss - less, tasks=tasks, steps=steps)
                 number += 1
     return path

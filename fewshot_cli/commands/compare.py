@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ def _rank(value: Any) -> tuple[bool, bool, Any]:
 
 def _column(name: str, runs: Sequence[Run]) -> str:
     """A figure of the table or a setting."""
+    if name in ("accuracy", "loss"):  # what the mean is headed with
+        return "mean"
     return name if name in reports.FIGURES else full_key(name, _keys(runs), reports.FIGURES)
 
 
@@ -107,9 +110,16 @@ def _pairs(option: str, words: Sequence[str], runs: Sequence[Run]) -> dict[str, 
 
 
 def _json(comparison: reports.Comparison, data: pd.DataFrame) -> str:
-    rows = json.loads(data.to_json(orient="records", double_precision=15))
+    rows = [
+        {key: None if _not_finite(value) else value for key, value in row.items()}
+        for row in data.to_dict("records")
+    ]
     content = {"caption": comparison.caption, "rows": rows}
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _write(path: Path | None, content: Callable[[], str]) -> None:

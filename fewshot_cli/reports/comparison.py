@@ -13,9 +13,9 @@ import pandas as pd
 
 from fewshot_cli.config import UserError
 from fewshot_cli.reports import paired, runs_read
-from fewshot_cli.reports.runs_read import DamagedError, Run, Values
+from fewshot_cli.reports.runs_read import DamagedError, Run, Values, where_it_is
 from fewshot_cli.reports.settings import has, identity, varied
-from fewshot_cli.runs.directory import atomic, shown
+from fewshot_cli.runs.directory import atomic
 
 TASKS = ("ways", "shots", "eval.queries", "eval.seed", "eval.tasks")  # and all of data.*
 WIDE = {"seeds and tasks": "over seeds and tasks", "tasks": "over the tasks of these runs"}
@@ -83,7 +83,7 @@ class Comparison:
         keys = self.varied if keys is None else keys
         rows = [_row(setting, keys) for setting in self.settings]
         for run in self.left:
-            error = {"status": run.status, "error": run.error, "run": str(shown(run.path))}
+            error = {"status": run.status, "error": run.error, "run": where_it_is(run)}
             rows.append({key: run.settings.get(key) for key in keys} | error)
         return pd.DataFrame(rows, columns=[*keys, *FIGURES], dtype=object)
 
@@ -147,7 +147,7 @@ def _setting(group: list[Run], steps: int | None) -> tuple[Setting | None, list[
             left.append(replace(run, status="not counted", error=error))
         elif seed in kept:
             # The same numbers once more would pass for another seed.
-            error = f"the same settings and seed as {shown(kept[seed].path)}"
+            error = f"the same settings and seed as {where_it_is(kept[seed])}"
             left.append(replace(run, status="not counted", error=error))
         else:
             try:
@@ -239,7 +239,7 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
         "tasks": setting.values.shape[1],
         **differences,
         "status": "completed",
-        "run": " ".join(str(shown(run.path)) for run in setting.runs),
+        "run": " ".join(map(where_it_is, setting.runs)),
     }
 
 

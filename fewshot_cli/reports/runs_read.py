@@ -93,7 +93,8 @@ def read(path: Path) -> Run:
         if ended not in ENDINGS:
             raise DamagedError("status.json")
         if ended != "completed":
-            return Run(path, str(ended), None if error is None else str(error), settings)
+            why = None if error is None else _writable(str(error))
+            return Run(path, str(ended), why, settings)
         return _completed(directory, settings)
     except DamagedError as damage:
         return Run(path, "damaged", f"{damage} is missing or damaged", settings)
@@ -242,4 +243,9 @@ def _checked(path: Path, most: int) -> Path:
 
 
 def where_it_is(run: Run) -> str:
-    return str(shown(run.path))
+    return _writable(str(shown(run.path)))
+
+
+def _writable(text: str) -> str:
+    """Without halves of characters, which names of files and JSON can hold but UTF-8 cannot."""
+    return text.encode(errors="replace").decode()

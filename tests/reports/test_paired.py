@@ -1,11 +1,12 @@
 """Tests of fewshot_cli/reports/paired.py: how often its intervals cover a difference that is known.
 
-docs/comparing.md quotes the table that `pytest -s` prints here.
+The rows that a simulation prints stand in docs/comparing.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy import stats
 from fewshot_cli.reports import paired
 from fewshot_cli.reports.paired import Values, difference, holm
 
+PAGE = Path(__file__).parents[2] / "docs" / "comparing.md"
 TIMES = 2000
 TRUE = 0.02
 TASKS, TASK_SD, MEETING_SD, REST_SD = 200, 0.1, 0.03, 0.05  # of accuracies as glyphs gives them
@@ -56,8 +58,11 @@ def simulation(case: Case) -> tuple[float, float, float]:
         over_tasks = paired.interval(ours.mean(0) - theirs.mean(0))
         alone += abs(found.mean - TRUE) <= over_tasks
     figures = covered / TIMES, alone / TIMES, float(np.median(widths))
+    seeds = " and ".join(map(str, case.seeds))
     sd = " and ".join(f"{each:.1%}" for each in case.seed_sd)
-    print(f"\n| {case.seeds} | {sd} | {figures[0]:.1%} | {figures[1]:.1%} | {figures[2]:.2f} |")
+    row = f"| {seeds} | {sd} | {figures[0]:.1%} | {figures[1]:.1%} | {figures[2]:.2f} |"
+    print(row)
+    assert row in PAGE.read_text(encoding="utf-8")
     return figures
 
 
@@ -70,7 +75,14 @@ def test_the_interval_covers_the_difference_as_often_as_it_says(seed_sd: float) 
     assert width < 0.9
 
 
-@pytest.mark.parametrize("case", [Case((2, 2), (0.02, 0.02)), Case((3, 6), (0.02, 0.02))])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((2, 2), (0.02, 0.02)),
+        Case((3, 6), (0.02, 0.02)),
+        Case((5, 5), (0.02, 0.002)),
+    ],
+)
 def test_it_covers_with_other_numbers_of_seeds(case: Case) -> None:
     covered, over_tasks, _ = simulation(case)
     assert 0.93 <= covered <= 0.97
