@@ -25,12 +25,12 @@ from fewshot_cli.compose import job_config
 from fewshot_cli.training.run import dry_run
 
 RUNS = {
-    "maml": ["algo=maml", "iterations=700"],
+    "maml": ["algo=maml", "iterations=2000"],
     "reptile, carried Adam": [
-        *("algo=reptile", "algo.inner_optimizer=adam", "algo.carry_state=true", "iterations=900"),
+        *("algo=reptile", "algo.inner_optimizer=adam", "algo.carry_state=true", "iterations=1500"),
         *("algo.inner_lr=0.01", "algo.inner_steps=5", "algo.inner_batch=5"),
     ],
-    "finetune": ["algo=finetune", "iterations=6000"],
+    "finetune": ["algo=finetune", "iterations=12000"],
 }
 SETTING = [
     *("data=sinusoid", "model=mlp", "ways=1", "meta_batch=4", "log_every=7", "checkpoint.every=3"),
