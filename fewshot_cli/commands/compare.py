@@ -57,7 +57,8 @@ def compare(directories: list[Path], asked: Asked) -> None:
 
     columns = None
     if asked.columns is not None:
-        columns = [_column(name, runs) for name in asked.columns.split(",")]
+        names = asked.columns.split(",")
+        columns = list(dict.fromkeys(_column(name, runs) for name in names))
     table = _table(comparison, columns, asked.sort and _column(asked.sort, runs))
     words = tables.words(comparison, table, columns)
     data = table if columns is None else table[columns]

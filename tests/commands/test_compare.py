@@ -82,6 +82,8 @@ def test_columns_and_sort(fewshot: Command, runs: Path) -> None:
     assert list(found[0]) == ["mean", "algo.inner_lr", "p"]
     means = [float(row["mean"]) for row in found]
     assert means == sorted(means)
+    twice = fewshot("compare", "s", "--columns", "algo,algo.name,accuracy,mean", "--csv", "-")
+    assert (twice.stderr, list(rows(twice.stdout)[0])) == ("", ["algo.name", "mean"])
     # What is not shown can be sorted by; the last has no p.
     by_p = rows(fewshot("compare", "s", "--columns", "algo", "--sort", "p", "--csv", "-").stdout)
     assert by_p[-1] == {"algo.name": "maml"}
