@@ -172,7 +172,7 @@ def _option(group: str, name: object) -> groups.Option:
 
 GROUPS = ("data", "model", "algo", "tracker")
 FACTS = (
-    *("name", "kind", "regression", "images_only"),
+    *("name", "kind", "regression", "counted", "images_only"),
     *("first_order", "compilable", "pretrains", "classifies"),
 )
 JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process
@@ -245,8 +245,10 @@ def to_config(composed: object) -> Config:
     # The schema once more, since Hydra's + lets keys in that it does not have.
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     assert isinstance(config, Config)
-    if config.data.root is not None:
-        config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
+    for key in ("root", "split_file"):
+        path = getattr(config.data, key)
+        if path is not None:
+            setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
     return config
 
 

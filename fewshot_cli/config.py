@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from typing import Any, get_args, get_type_hints
@@ -20,6 +21,12 @@ class Split(Enum):
 
     random = "random"  # drawn from all characters with `split_seed`
     alphabets = "alphabets"  # Omniglot's own: background for training, evaluation for the test
+    groups = "groups"  # all classes of a folder of classes go to the same split
+
+
+class Colour(Enum):
+    grey = "grey"
+    rgb = "rgb"
 
 
 class Rotations(Enum):
@@ -92,10 +99,20 @@ class SplitSizes:
 
 
 @dataclass
+class Fractions:
+    """Shares of the classes; their sum is 1."""
+
+    train: float = MISSING
+    valid: float = MISSING
+    test: float = MISSING
+
+
+@dataclass
 class DataConfig:
     name: str = MISSING
     kind: str = MISSING  # the file in fewshot_cli/data/
     regression: bool = False
+    counted: bool = False  # `classes` and `samples` show when the data is loaded
     image_size: int | None = None  # pixels a side; none: the inputs are no images
     classes: SplitSizes | None = None
     samples: int | None = None  # images of each class
@@ -103,6 +120,11 @@ class DataConfig:
     split: Split = Split.random
     split_seed: int = 0
     rotations: Rotations = Rotations.none
+    colour: Colour = Colour.rgb
+    invert: bool = False
+    min_images: int | None = None  # of a class, or it is left out
+    fractions: Fractions | None = None
+    split_file: str | None = None
 
 
 @dataclass
@@ -225,7 +247,8 @@ POSITIVE = [
     *("algo.inner_lr", "algo.inner_steps", "algo.inner_batch", "algo.eval_inner_batch"),
     *("algo.train_shots", "algo.meta_lr", "algo.meta_clip", "model.channels", "model.hidden"),
     *("data.image_size", "data.samples", "checkpoint.every", "checkpoint.minutes"),
-    *("data.classes.train", "data.classes.valid", "data.classes.test"),
+    *("data.classes.train", "data.classes.valid", "data.classes.test", "data.min_images"),
+    *("data.fractions.train", "data.fractions.valid", "data.fractions.test"),
 ]
 NOT_NEGATIVE = [
     *("seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"),
@@ -304,10 +327,12 @@ def _check_model(config: Config) -> None:
 def _check_classes(config: Config) -> None:
     if config.ways < 2:
         raise UserError(f"ways={config.ways}: expected 2 or more for classification")
-    data, algo = config.data, config.algo
-    for key in ("image_size", "samples", "classes"):
+    data = config.data
+    for key in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
         if getattr(data, key) is None:
             raise UserError(f"data.{key}=null: data={data.name} needs a value")
+    if data.counted:
+        return  # to `check_counted`
     assert data.classes is not None
     assert data.samples is not None
     for split, rotated in (
@@ -315,23 +340,57 @@ def _check_classes(config: Config) -> None:
         ("valid", data.rotations is Rotations.all),
         ("test", data.rotations is Rotations.all),
     ):
-        classes = getattr(data.classes, split) * (4 if rotated else 1)
-        if config.ways > classes:
+        _check_ways(config, split, getattr(data.classes, split) * (4 if rotated else 1))
+    for taken, images in _images_taken(config):
+        if images > data.samples:
             raise UserError(
-                f"ways={config.ways}: data={data.name} has {classes} classes in its "
-                f"{split} split, expected at most that many"
-            )
-    for shots_key, shots, queries_key, queries in (
-        ("shots", config.shots, "eval.queries", config.eval.queries),
-        ("shots", config.shots, "queries", config.queries)
-        if algo.train_shots is None
-        else ("algo.train_shots", algo.train_shots, "queries", config.queries),
-    ):
-        if shots + queries > data.samples:
-            raise UserError(
-                f"{shots_key}={shots} and {queries_key}={queries}: data={data.name} has "
+                f"{taken}: data={data.name} has "
                 f"{data.samples} images of a class, expected their sum to be at most that"
             )
+
+
+def check_counted(config: Config, splits: Mapping[str, Mapping[str, int]]) -> None:
+    """The same checks for data whose classes show when it is loaded.
+
+    Args:
+        splits: for each split, the number of images of each of its classes.
+
+    Raises:
+        UserError: a split has too few classes, or a class too few images.
+    """
+    for split, classes in splits.items():
+        _check_ways(config, split, len(classes))
+    everything = {name: images for classes in splits.values() for name, images in classes.items()}
+    taken, images = max(_images_taken(config), key=lambda pair: pair[1])
+    small = [name for name in everything if everything[name] < images]
+    if small:
+        smallest = min(small, key=everything.__getitem__)
+        raise UserError(
+            f"{taken}: {len(small)} of {len(everything)} classes have fewer than {images} images, "
+            f"the smallest, {smallest}, has {everything[smallest]}; expected a smaller sum, or "
+            f"data.min_images={images}, which leaves them out"
+        )
+
+
+def _check_ways(config: Config, split: str, classes: int) -> None:
+    if config.ways > classes:
+        raise UserError(
+            f"ways={config.ways}: data={config.data.name} has {classes} classes in its "
+            f"{split} split, expected at most that many"
+        )
+
+
+def _images_taken(config: Config) -> list[tuple[str, int]]:
+    """The keys that say how many images of a class a task takes, and their sum: test, training."""
+    shots = "shots" if config.algo.train_shots is None else "algo.train_shots"
+    pairs = (("shots", "eval.queries"), (shots, "queries"))
+    return [
+        (
+            f"{one}={lookup(config, one)} and {two}={lookup(config, two)}",
+            lookup(config, one) + lookup(config, two),
+        )
+        for one, two in pairs
+    ]
 
 
 def _check_device(device: str) -> None:

@@ -154,7 +154,10 @@ def look_at_needs(configs: list[Config]) -> None:
 
     seen: list[object] = []
     for config in configs:
-        asked = (config.data, config.cache_dir, config.device, config.compile)
+        # Whether a task fits the data is only known here for data that is counted when loaded.
+        task = [config.ways, config.shots, config.queries, config.eval.queries]
+        tasks = [*task, config.algo.train_shots] if config.data.counted else []
+        asked = (config.data, config.cache_dir, config.device, config.compile, tasks)
         if asked not in seen:
             seen.append(asked)
             device_and_data(config)

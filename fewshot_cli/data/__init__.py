@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import typing
 
-import torch
-
 from fewshot_cli import kinds
 from fewshot_cli.config import DataConfig
-from fewshot_cli.data.batch import TaskSource
+
+if typing.TYPE_CHECKING:  # `fewshot data` reads data/tree.py and needs no torch
+    import torch
+
+    from fewshot_cli.data.batch import TaskSource
 
 # The latest source: the check before a run and the jobs of a sweep ask for the same one again.
 _held: dict[str, typing.Any] = {}
@@ -26,4 +28,4 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
         _held.clear()  # first, so that two data sets are never in memory together
         source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)
         _held.update(asked=copy.deepcopy(asked), source=source)
-    return typing.cast(TaskSource, _held["source"])
+    return typing.cast("TaskSource", _held["source"])

@@ -14,15 +14,30 @@ class ImageTasks:
     """A source of classification tasks.
 
     Args:
-        images: for each split, every image of every class, uint8 `[classes, samples, C, H, W]`.
+        images: for each split, every image of every class, uint8 `[classes, samples, C, H, W]`,
+            or with `sizes` `[images, C, H, W]`, class after class.
         device: where the images lie and the tasks are made.
+        sizes: for each split, how many images each class has, by name.
     """
 
-    def __init__(self, images: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(
+        self,
+        images: Mapping[str, Tensor],
+        device: torch.device,
+        sizes: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         self.images = {split: table.to(device) for split, table in images.items()}
-        self.input_shape: tuple[int, ...] = tuple(images["train"].shape[2:])
-        self.train_classes = len(images["train"])
+        self.sizes = sizes or {
+            split: {str(place): table.shape[1] for place in range(len(table))}
+            for split, table in images.items()
+        }
+        self.input_shape: tuple[int, ...] = tuple(images["train"].shape[-3:])
+        self.train_classes = len(self.sizes["train"])
         self.device = device
+        self._counts = {
+            split: torch.tensor(list(classes.values()), dtype=torch.int64)
+            for split, classes in self.sizes.items()
+        }
 
     def sample(
         self,
@@ -37,13 +52,17 @@ class ImageTasks:
 
         Pixels are float32 in [0, 1].
         """
-        table = self.images[split]
-        classes, samples = table.shape[:2]
+        images = self.images[split].view(-1, *self.input_shape)
+        counts = self._counts[split]
+        first = counts.cumsum(0) - counts  # each class's first image
+        samples = int(counts.max())
         # The largest of uniform keys are a uniform draw without replacement, for all tasks at once.
-        chosen = torch.rand(tasks, classes, generator=generator).topk(ways).indices
-        picks = torch.rand(tasks, ways, samples, generator=generator).topk(shots + queries).indices
-        drawn = table[chosen[..., None].to(self.device), picks.to(self.device)]  # [T, N, K+Q, ...]
-        drawn = drawn.float() / 255
+        chosen = torch.rand(tasks, len(counts), generator=generator).topk(ways).indices
+        keys = torch.rand(tasks, ways, samples, generator=generator)
+        if int(counts.min()) < samples:
+            keys[torch.arange(samples) >= counts[chosen][..., None]] = -1  # no such image
+        picks = first[chosen][..., None] + keys.topk(shots + queries).indices
+        drawn = images[picks.to(self.device)].float() / 255  # [T, N, K+Q, C, H, W]
         labels = torch.arange(ways, device=self.device)
         return TaskBatch(
             support_x=drawn[:, :, :shots].flatten(1, 2),

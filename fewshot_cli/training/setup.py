@@ -11,8 +11,9 @@ import torch
 from fewshot_cli import algorithms, data
 from fewshot_cli.algorithms.stacking import chunk_size
 from fewshot_cli.algorithms.tactics import EVERY_TASK, Tactics
-from fewshot_cli.config import Batching, Config, Precision, UserError
+from fewshot_cli.config import Batching, Config, Precision, UserError, check_counted
 from fewshot_cli.data.batch import TaskBatch, TaskSource
+from fewshot_cli.data.episodes import ImageTasks
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
@@ -86,7 +87,10 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = _device(config.device)
-    return device, data.load(config.data, config.cache_dir, device)
+    source = data.load(config.data, config.cache_dir, device)
+    if isinstance(source, ImageTasks) and config.data.counted:
+        check_counted(config, source.sizes)
+    return device, source
 
 
 def _device(name: str) -> torch.device:
