@@ -262,6 +262,24 @@ def reproduce(
 
 
 @app.command()
+def data(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A folder with a folder per class.", show_default=False),
+    ],
+) -> None:
+    """Look at a folder of your own images: classes, sizes, broken files, duplicates.
+
+    fewshot data DIR
+
+    fewshot train data=folder data.root=DIR
+    """
+    from fewshot_cli.commands import data as command
+
+    command.data(folder)
+
+
+@app.command()
 def ls(
     group: Annotated[
         str | None, typer.Argument(help="data, model, algo or experiment.", show_default=False)

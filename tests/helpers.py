@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -111,13 +112,15 @@ def little_folder(root: Path, classes: int = 9) -> Path:
     return root
 
 
-def chosen(data: str, folder: Path) -> list[str]:
+def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":
         return ["data=sinusoid", "ways=1"]
     if data == "folder":
         shares = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
-        root = little_folder(folder / "a folder")
+        root = folder / f"a folder of {os.getpid()}"  # made once in each test process
+        if not root.exists():
+            little_folder(root)
         return ["data=folder", f"data.root='{root}'", "data.image_size=16", *shares]
     return [f"data={data}"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fewshot_cli.config import Colour, DataConfig, Split, UserError
 from fewshot_cli.data.cache import Arrays, cached
 from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.tree import MODES, decode, group, scan, strict
+from fewshot_cli.data.tree import MODES, decode, fault, group, scan, strict
 from fewshot_cli.kinds import nearest
 from fewshot_cli.progress import Progress
 
@@ -91,7 +91,7 @@ def _decode(path: Path, size: int, colour: Colour) -> np.ndarray:  # type: ignor
         return decode(path, size, colour)
     except Exception as error:
         raise UserError(
-            f"{path}: expected an image ({error}); `fewshot data DIR` lists all such files"
+            f"{path}: expected an image ({fault(error)}); `fewshot data DIR` lists all such files"
         ) from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fewshot_cli.config import Colour, UserError
 
@@ -80,12 +80,24 @@ def decode(path: Path, size: int, colour: Colour) -> Picture:
     Raises:
         Exception: of any kind, as Pillow's decoders let them out of a damaged file.
     """
-    with Image.open(path, formats=_formats()) as image:
+    with opened(path) as image:
         image.draft(None, (2 * size, 2 * size))  # of a large JPEG decode no more than is needed
         upright = ImageOps.exif_transpose(image)
         plain = _plain(upright).convert(MODES[colour])
     small = np.asarray(plain.resize((size, size), Image.Resampling.LANCZOS), np.uint8)
     return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+def opened(path: Path) -> Image.Image:
+    """The image with its size and mode; its pixels are not decoded yet."""
+    return Image.open(path, formats=_formats())
+
+
+def fault(error: Exception) -> str:
+    """What a decoder has to say, without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a format that is read here"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +65,54 @@ def test_the_generator_alone_decides() -> None:
     assert torch.equal(one.support_x, two.support_x)
     assert torch.equal(one.query_x, two.query_x)
     assert not torch.equal(one.support_x, other.support_x)
+
+
+def test_tables_of_equal_classes_give_the_tasks_that_they_always_gave() -> None:
+    """The digest was taken when every class had to have the same number of images."""
+    generator, digest = torch.Generator().manual_seed(3), hashlib.sha256()
+    table = torch.randint(0, 256, (9, 20, 1, 6, 6), dtype=torch.uint8, generator=generator)
+    tables = {"train": table, "valid": table[:6], "test": table[:7]}
+    tasks = ImageTasks(tables, torch.device("cpu"))
+    for split in tables:
+        batch = tasks.sample(split, 5, 4, 3, 6, generator)
+        assert batch.classes is not None
+        for part in (*batch.fields(), batch.classes):
+            digest.update(part.contiguous().numpy().tobytes())
+    assert digest.hexdigest() == "55b1c9160a7475e7bff404a9c386848e110b399b487e7a7df5827e7acb095af6"
+
+
+UNEQUAL = {"a": 4, "b": 9, "c": 5, "d": 7}
+
+
+def unequal() -> ImageTasks:
+    """Each image is one pixel with a number of its own, class after class."""
+    table = torch.arange(sum(UNEQUAL.values()), dtype=torch.uint8).view(-1, 1, 1, 1)
+    splits = ("train", "valid", "test")
+    return ImageTasks(
+        dict.fromkeys(splits, table), torch.device("cpu"), dict.fromkeys(splits, UNEQUAL)
+    )
+
+
+def test_classes_of_unequal_size_give_each_of_their_images_equally_often() -> None:
+    tasks = 8000
+    batch = unequal().sample("train", tasks, 2, 1, 3, torch.Generator().manual_seed(0))
+    assert batch.classes is not None
+    drawn = torch.cat(
+        [batch.support_x.view(tasks, 2, 1), batch.query_x.view(tasks, 2, 3)], dim=2
+    ).mul(255)
+    drawn = drawn.round().long()
+    ordered = drawn.sort(dim=-1).values
+    assert (ordered.diff(dim=-1) > 0).all()  # no image twice
+    ends = torch.tensor(list(UNEQUAL.values())).cumsum(0)
+    assert torch.equal(
+        torch.bucketize(drawn, ends, right=True), batch.classes[..., None].expand(-1, -1, 4)
+    )
+    for name, count in zip(
+        "abcd", drawn.flatten().bincount().split([*UNEQUAL.values()]), strict=True
+    ):
+        expected = tasks * 2 / 4 * 4 / UNEQUAL[name]
+        assert len(count) == UNEQUAL[name]
+        assert (count - expected).abs().max() < 5 * expected**0.5
 
 
 def test_rotations_are_classes_of_their_own_each_at_one_angle() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import TINY, config, names, pairs
+from helpers import TINY, choosing, config, names, pairs
 
 from fewshot_cli.config import Config
 from fewshot_cli.reports import result
@@ -24,7 +24,7 @@ def configured(cache_dir: Path, *overrides: str) -> Config:
 
 
 def small(cache_dir: Path, algo: str, data: str = "glyphs", *overrides: str) -> Config:
-    setting = ["data=sinusoid", *TINY, "ways=1"] if data == "sinusoid" else ["data=glyphs", *TINY]
+    setting = [*TINY, *choosing(data, cache_dir.parent)]
     return configured(cache_dir, "model=mlp", f"algo={algo}", *setting, *overrides)
 
 
