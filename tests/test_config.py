@@ -50,6 +50,8 @@ def test_every_bound_refuses_what_is_below_it(key: str) -> None:
         "data": ["data=omniglot"],
         "model": ["model=fc" if key == "model.hidden" else "model=cnn4"],
     }.get(key.partition(".")[0], [])
+    if key.startswith(("data.fractions", "data.min_images")):
+        choices = ["data=folder"]
     of_maml = ("meta_clip", "inner_steps", "multi_step", "first_order_iterations")
     if key in [f"algo.{name}" for name in of_maml]:
         choices = ["algo=maml"]
