@@ -107,7 +107,7 @@ def little_folder(root: Path, classes: int = 9) -> Path:
         folder = root / f"gruppe {number % 3}" / f"klasse ä{number}"
         folder.mkdir(parents=True)
         for place in range(17 + number % 3):
-            image = Image.new("RGB", (24, 18), (number * 25, place * 10, 90))
+            image = Image.new("RGB", (24, 18), (number * 25 % 256, place * 10, 90))
             image.save(folder / f"bild {place:02}.png")
     return root
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import LITTLE, TINY, little_omniglot
+from helpers import LITTLE, TINY, little_folder, little_omniglot
 
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +37,7 @@ def budget(words: list[str]) -> list[str]:
 
 def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path) -> None:
     little_omniglot(tmp_path / "DIR", characters=5)
+    little_folder(tmp_path / "PHOTOS", classes=36)
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEWSHOT_CACHE": str(cache_dir),
