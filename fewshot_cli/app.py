@@ -279,6 +279,91 @@ def data(
     command.data(folder)
 
 
+Query = Annotated[Path, typer.Option("--query", metavar="DIR", help="Images to judge.")]
+Into = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Where predictions.csv and .png go.", show_default=False
+    ),
+]
+Together = Annotated[
+    bool | None,
+    typer.Option(
+        "--transductive/--one-by-one",
+        help="All images in one batch, or each alone with the support set; else as the run was "
+        "tested.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def adapt(
+    run: Run,
+    support: Annotated[
+        Path,
+        typer.Option(
+            "--support", metavar="DIR", help="A folder for each class, with an image or more."
+        ),
+    ],
+    query: Query,
+    overrides: Overrides = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Adaptation steps; else those of the run's test.")
+    ] = None,
+    together: Together = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Into = None,
+) -> None:
+    """Adapt a run to classes of your own, and judge images with it.
+
+    The support folder may have more or fewer classes than the run's tasks had ways: MAML,
+    first-order MAML, ANIL, Meta-SGD and Reptile then begin with a head whose rows are all the mean
+    of those that they learned; fine-tuning always begins with a fresh one; prototypical networks
+    need none. Where the query folder has the same folders of classes, the accuracy is shown.
+
+    fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY
+
+    fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY --steps 10 --save model.pt
+    """
+    from fewshot_cli.commands import adapt as command
+
+    told = [f"algo.eval_steps={steps}"] if steps is not None else []
+    told += [f"eval.transductive={together}"] if together is not None else []
+    command.adapt(run, support, query, [*(overrides or []), *told], save, out)
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="What `fewshot adapt --save FILE` kept.", show_default=False
+        ),
+    ],
+    query: Annotated[Path, typer.Argument(metavar="DIR", help="Images to judge.")],
+    together: Together = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Into = None,
+) -> None:
+    """Judge images with an adapted model.
+
+    A .pt2 file is a program: give only those that you trust.
+
+    fewshot predict model.pt DIR
+    """
+    from fewshot_cli.commands import predict as command
+
+    command.predict(model, query, together, device, out)
+
+
 @app.command()
 def ls(
     group: Annotated[

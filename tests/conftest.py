@@ -28,6 +28,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def own_cache(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what runs in the test's own process."""
+    monkeypatch.setenv("FEWSHOT_CACHE", str(cache_dir))
+
+
+@pytest.fixture
 def fewshot(tmp_path: Path, cache_dir: Path) -> Command:
     """Run `fewshot ARGUMENTS` in a folder of its own, as a user would."""
 

@@ -112,6 +112,32 @@ def little_folder(root: Path, classes: int = 9) -> Path:
     return root
 
 
+def drawings(root: Path, alphabets: int, characters: int, of_each: int) -> Path:
+    """Folders `alphabet/character/` of drawings that are all different."""
+    seed = 0
+    for alphabet in range(alphabets):
+        for character in range(characters):
+            folder = root / f"alphabet{alphabet}" / f"character{character:02}"
+            folder.mkdir(parents=True)
+            for drawing in range(of_each):
+                seed += 11
+                (folder / f"{drawing:02}.png").write_bytes(picture(seed))
+    return root
+
+
+def untrained(run: Path, *overrides: str) -> Path:
+    """A run directory with the initial weights for its best checkpoint."""
+    from fewshot_cli.runs.directory import RunDirectory
+    from fewshot_cli.training import checkpoints
+    from fewshot_cli.training.setup import prepare
+
+    directory = RunDirectory(run)
+    setup = prepare(config(*overrides))
+    directory.begin(setup.config)
+    checkpoints.save(directory.best, setup.algorithm, 0)
+    return run
+
+
 def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":

@@ -19,13 +19,13 @@ from fewshot_cli.data.batch import TaskBatch
 
 
 class Learner(Protocol):
-    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`.
-
-    One with an inner loop is an `nn.Module`, whose parameters begin with those of `net`, in their
-    order, each with a leading dimension of tasks where tasks are several.
-    """
+    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """First those of `net`, in their order, each `[T, ...]` where tasks are several."""
+        ...
 
 
 class Algorithm(Protocol):

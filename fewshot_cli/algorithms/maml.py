@@ -26,6 +26,7 @@ from fewshot_cli.algorithms.recompute import recomputed
 from fewshot_cli.algorithms.scores import Scores, losses, score
 from fewshot_cli.algorithms.stacking import PerTask
 from fewshot_cli.algorithms.tactics import Tactics
+from fewshot_cli.algorithms.ways import for_ways
 from fewshot_cli.config import AlgoConfig
 from fewshot_cli.data.batch import TaskBatch
 
@@ -124,7 +125,7 @@ class MAML:
         self.meta_optimizer.load_state_dict(state["meta"])
         with torch.no_grad():
             for alpha, saved in zip(self.alphas, state["alphas"], strict=True):
-                alpha.copy_(saved)
+                alpha.copy_(for_ways(saved, alpha))
 
 
 def inner_loop(

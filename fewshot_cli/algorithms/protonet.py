@@ -39,7 +39,7 @@ class ProtoNet:
         scores = []
         self.meta_optimizer.zero_grad()
         for chunk in tasks.split(self.tactics.chunk):
-            outputs = nearest_prototype(same_for_all(self.body, len(chunk)), chunk)(chunk.query_x)
+            outputs = Prototypes(same_for_all(self.body, len(chunk)), chunk)(chunk.query_x)
             (losses(outputs, chunk.query_y).sum() / len(tasks)).backward()
             scores.append(score(outputs, chunk.query_y))
         together = Scores.concatenate(scores)
@@ -49,7 +49,7 @@ class ProtoNet:
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         """The prototypes are there at once; steps would not move them."""
         with torch.no_grad():
-            learner = nearest_prototype(same_for_all(self.body, len(tasks)), tasks)
+            learner = Prototypes(same_for_all(self.body, len(tasks)), tasks)
         for _ in range(steps + 1):
             yield learner
 
@@ -60,17 +60,26 @@ class ProtoNet:
         self.meta_optimizer.load_state_dict(state)
 
 
-def nearest_prototype(embed: PerTask, tasks: TaskBatch) -> Learner:
+class Prototypes:
     """`[T, B, ...]` to the logits `[T, B, N]`, minus the squared distances to the prototypes."""
-    members = functional.one_hot(tasks.support_y).to(tasks.support_x)  # [T, N*K, N]
-    features = embed(tasks.support_x)  # [T, N*K, D]
-    prototypes = members.transpose(1, 2) @ features / members.sum(1)[..., None]  # [T, N, D]
 
-    def logits(x: Tensor) -> Tensor:
-        distances: Tensor = (embed(x)[:, :, None] - prototypes[:, None]).square().sum(-1)
+    def __init__(self, embed: PerTask, tasks: TaskBatch) -> None:
+        members = functional.one_hot(tasks.support_y).to(tasks.support_x)  # [T, N*K, N]
+        features = embed(tasks.support_x)  # [T, N*K, D]
+        self.embed = embed
+        self.centres = members.transpose(1, 2) @ features / members.sum(1)[..., None]  # [T, N, D]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        distances: Tensor = (self.embed(x)[:, :, None] - self.centres[:, None]).square().sum(-1)
         return -distances
 
-    return logits
+    def parameters(self) -> Iterator[Tensor]:
+        """As a linear head has them: -|f - c|^2 = 2 c.f - |c|^2 - |f|^2, and the last is alike for
+        all classes (Snell et al. 2017, section 2.4).
+        """
+        yield from self.embed.parameters()
+        yield (2 * self.centres).squeeze(0)
+        yield -self.centres.square().sum(-1).squeeze(0)
 
 
 def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> ProtoNet:

@@ -20,6 +20,7 @@ from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
 from fewshot_cli.algorithms.scores import Scores, losses, score
 from fewshot_cli.algorithms.stacking import PerTask
 from fewshot_cli.algorithms.tactics import Tactics
+from fewshot_cli.algorithms.ways import for_ways
 from fewshot_cli.config import AlgoConfig, Optimizer
 from fewshot_cli.data.batch import TaskBatch
 
@@ -119,7 +120,10 @@ class Reptile:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.meta_optimizer.load_state_dict(state["meta"])
-        self.carried = state["carried"]
+        self.carried = [
+            one | {"exp_avg_sq": for_ways(one["exp_avg_sq"], theta)}
+            for one, theta in zip(state["carried"], self.weights, strict=False)
+        ]
 
 
 def mini_batches(

@@ -12,7 +12,8 @@ from fewshot_cli.runs.directory import RunDirectory, new_name
 
 # The rest of a run's config says how its weights came about.
 MAY_CHANGE = (
-    *("data", "data.", "eval.", "shots", "batching", "chunk", "precision", "device", "cache_dir"),
+    *("data", "data.", "eval.", "ways", "shots"),
+    *("batching", "chunk", "precision", "device", "cache_dir"),
     *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr", "algo.layers"),
 )
 
@@ -38,7 +39,7 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     start = time.monotonic()
     setup = prepare(config)
     checkpoint = trained.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    iteration = checkpoints.load(checkpoint, setup.algorithm)
+    iteration = checkpoints.load(checkpoint, setup.algorithm, any_ways=True)
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
     with directory.recorded():

@@ -65,6 +65,8 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
             raise UserError(
                 f"data.classes.{split}={expected}: these fonts have {len(table)} letters there"
             )
+        if not config.invert:
+            images[split] = 255 - table
     return ImageTasks(images, device)
 
 

@@ -63,6 +63,8 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
             f"data.root={root}: cannot read {error.filename or 'it'} ({error.strerror or error})"
         ) from error
     images = torch.from_numpy(arrays["images"])[:, : config.samples, None]
+    if not config.invert:
+        images = 255 - images
     names = arrays["names"].tolist()
     chosen = _split(names, config)
     tables = {split: images[index] for split, index in chosen.items()}

@@ -36,8 +36,11 @@ def group(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def scan(root: Path) -> Tree:
+def scan(root: Path, loose: bool = False) -> Tree:
     """Find every folder that holds images; names that begin with a dot are left out.
+
+    Args:
+        loose: images right in the root are of no class, and stand under "".
 
     Raises:
         UserError: the root cannot be read, holds no image, or an image that is in no class.
@@ -62,13 +65,15 @@ def scan(root: Path) -> Tree:
             if os.path.splitext(name)[1].lower() in endings and name not in linked
         ]
         images = [path for path in images if path.is_file()]  # no pipe or device
-        if images and Path(here) == root:
+        if images and Path(here) == root and not loose:
             raise UserError(f"{images[0]}: is in no class; expected {root}/CLASS/{images[0].name}")
         if images:
-            tree.classes[Path(here).relative_to(root).as_posix()] = images
+            name = Path(here).relative_to(root).as_posix()
+            tree.classes["" if name == "." else name] = images
     if not tree.classes:
+        wanted = "images" if loose else "a folder for each class"
         left_out = f" ({tree.links} symbolic links are not followed)" if tree.links else ""
-        raise UserError(f"{root}: holds no images{left_out}; expected a folder for each class")
+        raise UserError(f"{root}: holds no images{left_out}; expected {wanted}")
     return tree
 
 

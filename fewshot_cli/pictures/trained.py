@@ -24,7 +24,7 @@ def restored(run: Path, config: Config) -> Setup:
     config.compile = False  # there is no meta-gradient in a picture of what was learned
     setup = prepare(config)
     checkpoint = RunDirectory(run).checkpoints / f"{config.eval.checkpoint.value}.pt"
-    checkpoints.load(checkpoint, setup.algorithm)
+    checkpoints.load(checkpoint, setup.algorithm, any_ways=True)
     return setup
 
 

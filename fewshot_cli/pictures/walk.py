@@ -95,7 +95,6 @@ def inner_paths(setup: Setup, tasks: TaskBatch, count: int) -> Tensor:
     draws = generator(setup.config.eval.seed, "path inner batches")
     path = []
     for step, learner in enumerate(setup.algorithm.adapt(tasks, steps, draws)):
-        assert isinstance(learner, nn.Module)
         if step % every == 0 or step == steps:
             # Learned inner rates come after the weights.
             path.append(flat(islice(learner.parameters(), count), len(tasks)))

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from fewshot_cli.algorithms import Algorithm
+from fewshot_cli.algorithms.ways import for_ways
 from fewshot_cli.config import UserError
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import atomic, shown
@@ -40,15 +41,19 @@ def save(
         training: what the outer loop needs besides, to go on.
         previous: where the file that is replaced goes.
     """
-    buffer = io.BytesIO()
     state = {
-        "format": FORMAT,
         "iteration": iteration,
         "net": algorithm.net.state_dict(),
         "algorithm": algorithm.state_dict(),
         "training": training,
     }
-    torch.save(state, buffer)
+    write(path, state, previous)
+
+
+def write(path: Path, state: State, previous: Path | None = None) -> None:
+    """Tensors and plain values, as `read` reads them."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT} | state, buffer)
     content = buffer.getvalue()
     with atomic(path, "wb") as file:
         file.write(content + hashlib.sha256(content).digest())
@@ -59,22 +64,32 @@ def save(
             os.replace(path, previous)
 
 
-def load(path: Path, algorithm: Algorithm) -> int:
+def load(path: Path, algorithm: Algorithm, any_ways: bool = False) -> int:
     """Put a checkpoint's state into the algorithm; its iteration comes back.
 
     Raises:
         UserError: the file is missing, damaged, of another format or of another network.
     """
-    return fill(path, algorithm, read(path))
+    return fill(path, algorithm, read(path), any_ways)
 
 
-def fill(path: Path, algorithm: Algorithm, state: State) -> int:
+def fill(path: Path, algorithm: Algorithm, state: State, any_ways: bool = False) -> int:
     """Put the state that was read from `path` into the algorithm; its iteration comes back.
+
+    Args:
+        any_ways: the head may have been learned for another number of classes (see `ways.py`).
 
     Raises:
         UserError: it is of another network or algorithm.
     """
-    _fill(path, algorithm.net, state["net"])
+    weights = dict(state["net"])
+    if any_ways:
+        *_, weight, bias = weights
+        here = algorithm.net.state_dict()
+        for name in (weight, bias):
+            if name in here and here[name].shape[1:] == weights[name].shape[1:]:
+                weights[name] = for_ways(weights[name], here[name])
+    _fill(path, algorithm.net, weights)
     try:
         algorithm.load_state_dict(state["algorithm"])
     except (KeyError, ValueError, RuntimeError, TypeError) as error:

@@ -86,14 +86,19 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     """
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
-    device = _device(config.device)
+    device = device_named(config.device)
     source = data.load(config.data, config.cache_dir, device)
     if isinstance(source, ImageTasks) and config.data.counted:
         check_counted(config, source.sizes)
     return device, source
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of a config.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
     cuda = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "cpu")

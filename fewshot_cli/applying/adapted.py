@@ -1,0 +1,78 @@
+"""From a run to a model of a user's own classes: the inner loop on a support folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fewshot_cli import algorithms, compose, models
+from fewshot_cli.algorithms.tactics import Tactics
+from fewshot_cli.applying.images import Form, support_set
+from fewshot_cli.applying.model import Judge, Model
+from fewshot_cli.config import Config, UserError
+from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import device_named
+
+MAY_CHANGE = (
+    *("eval.checkpoint", "eval.transductive", "device"),
+    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr", "algo.layers"),
+)
+
+
+def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Adapt what a run learned to the classes of a support folder, as its meta-test would.
+
+    The classes may be more or fewer than the run's ways: MAML and its kind and Reptile begin with
+    a head whose rows are the mean of those that they learned, fine-tuning with a fresh one, and
+    prototypical networks have none.
+
+    Args:
+        support: has a folder for each class, with an image or more.
+        overrides: such as "algo.eval_steps=10", "eval.transductive=false" or "device=cpu".
+
+    Raises:
+        UserError: the run, an override or an image is wrong.
+    """
+    directory = RunDirectory(Path(run))
+    config = compose.changed_config(directory.config, list(overrides), MAY_CHANGE)
+    if config.data.image_size is None:
+        raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
+    checkpoint = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
+    state = checkpoints.read(checkpoint)
+    form = Form(_shape(config, state), config.data.invert)
+    classes, images, labels = support_set(Path(support), form)
+
+    device = device_named(config.device)
+    net = models.build(config.model, form.shape, len(classes))
+    algorithm = algorithms.build(net.to(device), config.algo, config.iterations, Tactics(chunk=1))
+    checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
+    shown = images.to(device).float() / 255
+    none = shown[:0], labels[:0].to(device)
+    task = TaskBatch(*(field[None] for field in (shown, labels.to(device), *none)))
+    draws = generator(config.eval.seed, "test inner batches")
+    *_, learner = algorithm.adapt(task, config.algo.eval_steps, draws)
+    adapted = models.build(config.model, form.shape, len(classes)).to(device)
+    with torch.no_grad():
+        for weight, phi in zip(adapted.parameters(), learner.parameters(), strict=False):
+            weight.copy_(phi)
+    together = config.eval.transductive
+    judge = Judge(adapted, shown, together)
+    return Model(judge, config.model, classes, form, together, device)
+
+
+def _shape(config: Config, state: checkpoints.State) -> tuple[int, int, int]:
+    """Of the images that the run was trained on: grey or in colour, whichever its weights fit."""
+    size = config.data.image_size
+    assert size is not None
+    weights = list(state["net"].values())
+    for shape in ((1, size, size), (3, size, size)):
+        with torch.device("meta"):
+            built = models.build(config.model, shape, len(weights[-1])).state_dict()
+        if [weight.shape for weight in built.values()] == [weight.shape for weight in weights]:
+            return shape
+    raise UserError(f"model={config.model.name}: is not the network of this run's checkpoint")

@@ -1,0 +1,74 @@
+"""What a model says of images, as a table."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from fewshot_cli.runs.directory import atomic
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """B images, each taken for one of N classes.
+
+    Attributes:
+        files: paths below the query folder.
+        images: uint8 `[B, C, S, S]`, as the network saw them.
+        probabilities: `[B, N]`.
+        left_out: files that could not be decoded, and why.
+    """
+
+    files: list[str]
+    images: Tensor
+    probabilities: Tensor
+    classes: list[str]
+    left_out: dict[str, str]
+
+    @property
+    def predicted(self) -> list[int]:
+        """The class of each image, by its place in `classes`."""
+        return [int(place) for place in self.probabilities.argmax(-1)]
+
+    @property
+    def right(self) -> list[bool | None]:
+        """Whether each image is taken for what its folder says; None in another folder."""
+        folders = [file.rpartition("/")[0] for file in self.files]
+        return [
+            self.classes[place] == folder if folder in self.classes else None
+            for place, folder in zip(self.predicted, folders, strict=True)
+        ]
+
+    @property
+    def columns(self) -> list[str]:
+        return ["file", "predicted", "probability", *self.classes]
+
+    @property
+    def rows(self) -> list[list[str | float]]:
+        return [
+            [file, self.classes[place], own[place], *own]
+            for file, place, own in zip(
+                self.files, self.predicted, self.probabilities.tolist(), strict=True
+            )
+        ]
+
+    @property
+    def table(self) -> DataFrame:
+        """`file, predicted, probability` and a column for each class."""
+        from pandas import DataFrame
+
+        return DataFrame(self.rows, columns=self.columns)
+
+    def write(self, path: Path) -> None:
+        """The same table as a CSV."""
+        with atomic(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows(self.rows)

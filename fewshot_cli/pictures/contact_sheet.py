@@ -1,0 +1,55 @@
+"""Judged images, class by class, with how sure the model is."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fewshot_cli.applying.predictions import Predictions
+from fewshot_cli.reports import style
+
+ACROSS = 10  # images side by side
+MOST = 20  # images of a class that are shown
+MOST_CLASSES = 40
+INCH = 0.62  # of an image
+WORD = 0.35  # of an image's height, for what stands under it
+HEAD = 0.6  # the name of a class
+FRAMES = {None: "0.8", True: style.COLOURS[0], False: style.COLOURS[1]}
+SIGNS = {None: "", True: "✓ ", False: "✗ "}
+
+
+def draw(predictions: Predictions) -> Figure:
+    """The images that were taken for each class, the least sure first."""
+    sure = predictions.probabilities.max(-1).values
+    taken: dict[int, list[int]] = {}
+    for image in sure.argsort().tolist():
+        taken.setdefault(predictions.predicted[image], []).append(image)
+    shown = sorted(taken)[:MOST_CLASSES]
+    rows = [math.ceil(min(len(taken[place]), MOST) / ACROSS) for place in shown]
+    height = sum(rows) * (1 + WORD) + len(shown) * HEAD + 0.2
+    figure = style.new(ACROSS * INCH, height * INCH)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    top, right = 0.1, predictions.right
+    for place, lines in zip(shown, rows, strict=True):
+        images = taken[place]
+        some = f", the {MOST} least sure" if len(images) > MOST else ""
+        title = f"{predictions.classes[place]} ({len(images)}{some})"
+        axes.text(0.1, top + HEAD / 2, title, fontsize=8, weight="bold", va="center")
+        top += HEAD
+        for number, image in enumerate(images[:MOST]):
+            row, x = divmod(number, ACROSS)
+            y = top + row * (1 + WORD)
+            pixels = predictions.images[image].permute(1, 2, 0)
+            extent = (x + 0.06, x + 0.94, y + 0.94, y + 0.06)
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent)
+            colour, corner = FRAMES[right[image]], (x + 0.06, y + 0.06)
+            axes.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=colour))
+            word = f"{SIGNS[right[image]]}{float(sure[image]):.0%}"
+            axes.text(x + 0.5, y + 1 + WORD / 3, word, fontsize=6, ha="center", va="center")
+        top += lines * (1 + WORD)
+    axes.set(xlim=(0, ACROSS), ylim=(height, 0), aspect="equal")
+    axes.axis("off")
+    return figure

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Command
+from helpers import drawings, untrained
+
+
+@pytest.fixture
+def here(tmp_path: Path, own_cache: None) -> Path:
+    """A run on letters, and the folders SUPPORT and QUERY with seven classes of drawings."""
+    untrained(tmp_path / "run", "model.channels=8")
+    drawings(tmp_path / "all", alphabets=1, characters=7, of_each=3)
+    for file in sorted((tmp_path / "all").rglob("*.png")):
+        folder = tmp_path / ("SUPPORT" if file.stem == "00" else "QUERY") / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
+    return tmp_path
+
+
+def test_adapt_predict_and_the_program_agree(here: Path, fewshot: Command) -> None:
+    options = ["--support", "SUPPORT", "--query", "QUERY", "--steps", "2"]
+    for file in ("model.pt", "model.pt2"):
+        done = fewshot("adapt", "run", *options, "--save", file, "--out", f"adapt {file}")
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0] == "Adapted run to 7 classes"
+        assert lines[1] == "Judged 14 images, all in one batch"
+        assert lines[2].startswith("Accuracy ")
+        assert " of 14 images of 1 task, 95 % interval " in lines[2]
+        assert lines[3:] == [f"Files: adapt {file}", f"Next:  fewshot predict {file} DIR"]
+        done = fewshot("predict", file, "QUERY", "--out", file + " says")
+        assert done.returncode == 0, done.stderr
+    tables = [pd.read_csv(path) for path in sorted(here.glob("*/predictions.csv"))]
+    assert len(tables) == 4
+    assert len(tables[0]) == 14
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], rtol=0, atol=1e-5)
+    assert len(list(here.glob("*/predictions.png"))) == 4
+    done = fewshot("predict", "model.pt2", "QUERY", "--one-by-one")
+    assert done.returncode == 2
+    assert "fewshot: model.pt2: the program judges all images together" in done.stderr
+
+
+def test_images_without_classes_one_by_one_and_the_broken_left_out(
+    here: Path, fewshot: Command
+) -> None:
+    (here / "LOOSE").mkdir()
+    shutil.copy(here / "QUERY" / "character03" / "01.png", here / "LOOSE" / "ein Bild ä.png")
+    (here / "LOOSE" / "broken.png").write_bytes(b"GIF89a")
+    done = fewshot("adapt", "run", "--support", "SUPPORT", "--query", "LOOSE", "--one-by-one")
+    assert done.returncode == 0, done.stderr
+    assert "fewshot: left out broken.png: " in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1] == "Judged 1 images, each alone with the support set"
+    assert lines[2].startswith("Files: outputs/predictions/")
+    table = pd.read_csv(here / lines[2].removeprefix("Files: ") / "predictions.csv")
+    assert list(table["file"]) == ["ein Bild ä.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--support", "nowhere", "--query", "QUERY"], "nowhere: No such file"),
+        (["run", "--support", "SUPPORT", "--query", "nowhere"], "nowhere: No such file"),
+        (["nothing", "--support", "SUPPORT", "--query", "QUERY"], "nothing: expected a run dir"),
+        (["run", "--query", "QUERY"], "Missing option '--support'"),
+        (
+            ["run", "--support", "SUPPORT", "--query", "QUERY", "--save", "model.txt"],
+            "model.txt: expected a file that ends in .pt or .pt2",
+        ),
+        (
+            ["run", "model=fc", "--support", "SUPPORT", "--query", "QUERY"],
+            "model: cannot be changed afterwards",
+        ),
+    ],
+)
+def test_a_wrong_input_is_one_line_and_leaves_nothing(
+    here: Path, fewshot: Command, words: list[str], message: str
+) -> None:
+    done = fewshot("adapt", *words)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not (here / "outputs").exists()

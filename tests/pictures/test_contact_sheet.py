@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import torch
+
+from fewshot_cli.applying.predictions import Predictions
+from fewshot_cli.pictures import contact_sheet
+
+
+def said(images: int, classes: int) -> Predictions:
+    """Image 3 is taken for class 3 % N, with a probability of 0.53."""
+    probabilities = torch.full((images, classes), 0.0)
+    for image in range(images):
+        probabilities[image, image % classes] = 0.5 + image / 100
+    files = [f"c{image % 2}/{image}.png" for image in range(images)]
+    pixels = torch.zeros(images, 3, 4, 4, dtype=torch.uint8)
+    return Predictions(files, pixels, probabilities, [f"c{n}" for n in range(classes)], {})
+
+
+def words(predictions: Predictions) -> list[str]:
+    (axes,) = contact_sheet.draw(predictions).axes
+    return [text.get_text() for text in axes.texts]
+
+
+def test_images_stand_under_their_class_the_least_sure_first() -> None:
+    assert words(said(images=5, classes=3)) == [
+        *("c0 (2)", "✓ 50%", "✗ 53%"),
+        *("c1 (2)", "✓ 51%", "✗ 54%"),
+        *("c2 (1)", "✗ 52%"),
+    ]
+
+
+def test_of_many_images_some_are_shown() -> None:
+    shown = words(said(images=49, classes=2))
+    assert shown[0] == "c0 (25, the 20 least sure)"
+    assert len(shown) == 2 * 21
+
+
+def test_an_image_in_no_class_folder_is_neither_right_nor_wrong() -> None:
+    predictions = said(images=2, classes=2)
+    predictions.files[0] = "loose.png"
+    assert words(predictions)[1] == "50%"
