@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import zipfile
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import torch
 from PIL import Image
@@ -136,6 +138,31 @@ def untrained(run: Path, *overrides: str) -> Path:
     directory.begin(setup.config)
     checkpoints.save(directory.best, setup.algorithm, 0)
     return run
+
+
+def photographs(root: Path, photos: list[Path] | None = None, across: int = 6) -> Path:
+    """Patches of photographs: each photograph is a group, each field of a grid over it a class.
+
+    Classes have 16 to 24 patches of different sizes and formats.
+
+    Args:
+        photos: files; none: the one that matplotlib carries.
+    """
+    draw = random.Random(0)
+    here = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    for photo in photos or [here]:
+        image = Image.open(photo).convert("RGB")
+        wide, high = image.width // across, image.height // across
+        for field in range(across * across):
+            folder = root / photo.stem / f"field {field // across}.{field % across}"
+            folder.mkdir(parents=True)
+            for place in range(draw.randint(16, 24)):
+                side = draw.randint(min(wide, high) // 2, int(0.9 * min(wide, high)))
+                left = field % across * wide + draw.randint(0, wide - side)
+                top = field // across * high + draw.randint(0, high - side)
+                patch = image.crop((left, top, left + side, top + side))
+                patch.save(folder / f"{place:02}{('.jpg', '.png', '.webp')[place % 3]}")
+    return root
 
 
 def choosing(data: str, folder: Path) -> list[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import LITTLE, TINY, little_folder, little_omniglot
+from helpers import LITTLE, TINY, little_omniglot, photographs
 
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
 
@@ -37,7 +39,10 @@ def budget(words: list[str]) -> list[str]:
 
 def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path) -> None:
     little_omniglot(tmp_path / "DIR", characters=5)
-    little_folder(tmp_path / "PHOTOS", classes=36)
+    for file in photographs(tmp_path / "PHOTOS").glob("*/*[02]/*"):
+        folder = tmp_path / ("SUPPORT" if file.stem < "03" else "QUERY") / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEWSHOT_CACHE": str(cache_dir),
@@ -72,6 +77,8 @@ def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path) -> None:
                 pass  # test_wheel.py installs the wheel; whoever runs this has the environment
             case _:
                 run(command, tmp_path)
+    for block in PYTHON:
+        run(f"python -c {shlex.quote(block)}", tmp_path)
     assert kinds == {"make", "source", "fewshot", "mkdir", "printf", "pip"}
 
 

@@ -67,10 +67,11 @@ class Prototypes:
         members = functional.one_hot(tasks.support_y).to(tasks.support_x)  # [T, N*K, N]
         features = embed(tasks.support_x)  # [T, N*K, D]
         self.embed = embed
-        self.centres = members.transpose(1, 2) @ features / members.sum(1)[..., None]  # [T, N, D]
+        counts = members.sum(1)[..., None]
+        self.prototypes = members.transpose(1, 2) @ features / counts  # [T, N, D]
 
     def __call__(self, x: Tensor) -> Tensor:
-        distances: Tensor = (self.embed(x)[:, :, None] - self.centres[:, None]).square().sum(-1)
+        distances: Tensor = (self.embed(x)[:, :, None] - self.prototypes[:, None]).square().sum(-1)
         return -distances
 
     def parameters(self) -> Iterator[Tensor]:
@@ -78,8 +79,8 @@ class Prototypes:
         all classes (Snell et al. 2017, section 2.4).
         """
         yield from self.embed.parameters()
-        yield (2 * self.centres).squeeze(0)
-        yield -self.centres.square().sum(-1).squeeze(0)
+        yield (2 * self.prototypes).squeeze(0)
+        yield -self.prototypes.square().sum(-1).squeeze(0)
 
 
 def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> ProtoNet:
