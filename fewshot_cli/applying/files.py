@@ -111,16 +111,20 @@ def _program(judge: Judge) -> Any:
     """The judge as torch.export sees it, compared with itself.
 
     Raises:
-        RuntimeError: the program says something else.
+        UserError: it cannot be exported, or the program says something else.
     """
     import torch.export
 
     support = cast(Tensor, judge.support)
     images = support if judge.transductive else support[:1]
     batch = {0: torch.export.Dim("images", min=1)} if judge.transductive else {}
-    with torch.no_grad():
-        program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))
-        apart = float((program.module()(images) - judge(images)).abs().max())
+    try:
+        with torch.no_grad():
+            program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))
+            apart = float((program.module()(images) - judge(images)).abs().max())
+    except Exception as error:  # a network may do what no graph can hold
+        why = " ".join(str(error).split())
+        raise UserError(f".pt2: torch.export fails ({why}); expected --save NAME.pt") from error
     if not apart <= NEAR:
-        raise RuntimeError(f"the exported program is {apart:.1g} off, expected {NEAR:g} at most")
+        raise UserError(f".pt2: the program is {apart:.1g} off; expected {NEAR:g} at most")
     return program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,6 +17,8 @@ MOST_CLASSES = 40
 INCH = 0.62  # of an image
 WORD = 0.35  # of an image's height, for what stands under it
 HEAD = 0.6  # the name of a class
+# A $ in the name of a class is no formula.
+NAME: dict[str, Any] = {"fontsize": 8, "weight": "bold", "va": "center", "parse_math": False}
 FRAMES = {None: "0.8", True: style.COLOURS[0], False: style.COLOURS[1]}
 SIGNS = {None: "", True: "✓ ", False: "✗ "}
 
@@ -28,7 +31,7 @@ def draw(predictions: Predictions) -> Figure:
         taken.setdefault(predictions.predicted[image], []).append(image)
     shown = sorted(taken)[:MOST_CLASSES]
     rows = [math.ceil(min(len(taken[place]), MOST) / ACROSS) for place in shown]
-    height = sum(rows) * (1 + WORD) + len(shown) * HEAD + 0.2
+    height = sum(rows) * (1 + WORD) + (len(shown) + (len(taken) > len(shown))) * HEAD + 0.2
     figure = style.new(ACROSS * INCH, height * INCH)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -37,7 +40,7 @@ def draw(predictions: Predictions) -> Figure:
         images = taken[place]
         some = f", the {MOST} least sure" if len(images) > MOST else ""
         title = f"{predictions.classes[place]} ({len(images)}{some})"
-        axes.text(0.1, top + HEAD / 2, title, fontsize=8, weight="bold", va="center")
+        axes.text(0.1, top + HEAD / 2, title, **NAME)
         top += HEAD
         for number, image in enumerate(images[:MOST]):
             row, x = divmod(number, ACROSS)
@@ -50,6 +53,8 @@ def draw(predictions: Predictions) -> Figure:
             word = f"{SIGNS[right[image]]}{float(sure[image]):.0%}"
             axes.text(x + 0.5, y + 1 + WORD / 3, word, fontsize=6, ha="center", va="center")
         top += lines * (1 + WORD)
+    if len(taken) > len(shown):
+        axes.text(0.1, top + HEAD / 2, f"and {len(taken) - len(shown)} classes more", **NAME)
     axes.set(xlim=(0, ACROSS), ylim=(height, 0), aspect="equal")
     axes.axis("off")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -42,5 +43,11 @@ def save(figure: Figure, path: Path) -> None:
     form = path.suffix.lower()[1:]
     # A fixed salt and no date, so that the same picture is the same file.
     metadata = {"Date": None} if form == "svg" else None
-    with rc_context({"svg.hashsalt": "fewshot"}), atomic(path, "wb") as file:
+    with (
+        rc_context({"svg.hashsalt": "fewshot"}),
+        warnings.catch_warnings(),
+        atomic(path, "wb") as file,
+    ):
+        # A letter that the font lacks becomes a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(file, format=form, dpi=DOTS_PER_INCH, metadata=metadata)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
 from fewshot_cli.applying.predictions import Predictions
 from fewshot_cli.pictures import contact_sheet
+from fewshot_cli.reports import style
 
 
 def said(images: int, classes: int) -> Predictions:
@@ -33,6 +37,19 @@ def test_of_many_images_some_are_shown() -> None:
     shown = words(said(images=49, classes=2))
     assert shown[0] == "c0 (25, the 20 least sure)"
     assert len(shown) == 2 * 21
+
+
+def test_of_many_classes_some_are_shown() -> None:
+    shown = words(said(images=42, classes=42))
+    assert shown[-1] == "and 2 classes more"
+    assert len(shown) == 2 * 40 + 1
+
+
+def test_names_of_any_letters(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    predictions = said(images=2, classes=2)
+    predictions.classes[:] = ["$x_", "猫"]
+    style.save(contact_sheet.draw(predictions), tmp_path / "sheet.png")
+    assert not recwarn.list
 
 
 def test_an_image_in_no_class_folder_is_neither_right_nor_wrong() -> None:
