@@ -108,6 +108,15 @@ class Fractions:
 
 
 @dataclass
+class Augment:
+    """What changes the images of meta-training, each by its own draw."""
+
+    flip: bool = False  # left and right, half of them
+    crop: int = 0  # pixels around an image that are reflected before it is cut out anew
+    colour: float = 0.0  # brightness, contrast and saturation change by up to this share
+
+
+@dataclass
 class DataConfig:
     name: str = MISSING
     kind: str = MISSING  # the file in fewshot_cli/data/
@@ -125,6 +134,7 @@ class DataConfig:
     min_images: int | None = None  # of a class, or it is left out
     fractions: Fractions | None = None
     split_file: str | None = None
+    augment: Augment = field(default_factory=Augment)
 
 
 @dataclass
@@ -253,6 +263,7 @@ POSITIVE = [
 NOT_NEGATIVE = [
     *("seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"),
     *("algo.multi_step", "algo.first_order_iterations"),
+    *("data.augment.crop", "data.augment.colour"),
 ]
 
 
@@ -328,6 +339,13 @@ def _check_classes(config: Config) -> None:
     if config.ways < 2:
         raise UserError(f"ways={config.ways}: expected 2 or more for classification")
     data = config.data
+    if data.image_size is not None and data.augment.crop >= data.image_size:
+        raise UserError(
+            f"data.augment.crop={data.augment.crop}: expected less than "
+            f"data.image_size={data.image_size}"
+        )
+    if data.augment.colour > 1:
+        raise UserError(f"data.augment.colour={data.augment.colour}: expected 0 to 1")
     for key in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
         if getattr(data, key) is None:
             raise UserError(f"data.{key}=null: data={data.name} needs a value")

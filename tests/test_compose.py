@@ -196,9 +196,15 @@ def test_a_root_is_kept_from_wherever_one_stood(
         ("+foo=1", r"foo: no such key"),
         ("eval.tasks=1,2", r"eval.tasks=1,2: expected one value"),
         # They say how the weights came about.
-        *((line, r"cannot be changed afterwards") for line in ("seed=5", "ways=3", "iterations=1")),
+        *(
+            (line, r"cannot be changed afterwards")
+            for line in ("seed=5", "queries=3", "iterations=1")
+        ),
         *((line, r"cannot be changed afterwards") for line in ("algo=fomaml", "model=fc")),
-        *((line, r"cannot be changed afterwards") for line in ("algo.inner_steps=9", "queries=2")),
+        *(
+            (line, r"cannot be changed afterwards")
+            for line in ("algo.inner_steps=9", "meta_batch=2")
+        ),
         *((line, r"cannot be changed afterwards") for line in ("experiment=smoke", "tuned=x_y")),
         ("hydra.run.dir=x", r"hydra.run.dir: cannot be changed afterwards"),
         ("data.kind=sinusoid", r"data.kind: tells what the data is"),

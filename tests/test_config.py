@@ -33,6 +33,9 @@ from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
         (["algo=reptile", "compile=true"], r"compile=true: algo=reptile cannot"),
         (["algo=fomaml", "recompute=true"], r"recompute=true: algo=fomaml keeps no graph"),
         (["algo=reptile", "recompute=true"], r"recompute=true: algo=reptile keeps no graph"),
+        (["data=folder", "data.augment.crop=32"], r"data.augment.crop=32: expected less than"),
+        (["data=folder", "data.augment.colour=1.5"], r"data.augment.colour=1.5: expected 0 to 1"),
+        (["data.augment.flip=true"], r"data.augment.flip: data=glyphs does not read it"),
         (["chunk=4"], r"chunk=4: batching=auto does not read it; expected batching=stacked"),
         (["batching=sequential", "chunk=4"], r"chunk=4: batching=sequential does not read it"),
     ],
@@ -50,7 +53,7 @@ def test_every_bound_refuses_what_is_below_it(key: str) -> None:
         "data": ["data=omniglot"],
         "model": ["model=fc" if key == "model.hidden" else "model=cnn4"],
     }.get(key.partition(".")[0], [])
-    if key.startswith(("data.fractions", "data.min_images")):
+    if key.startswith(("data.fractions", "data.min_images", "data.augment")):
         choices = ["data=folder"]
     of_maml = ("meta_clip", "inner_steps", "multi_step", "first_order_iterations")
     if key in [f"algo.{name}" for name in of_maml]:

@@ -40,7 +40,9 @@ def covers(net: nn.Module) -> bool:
     """Whether every layer of the network that has weights or mixes examples is one of these."""
     return all(
         type(module)
-        in (nn.Linear, nn.ReLU, nn.Flatten, nn.Sequential, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
+        in (nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
+        or type(module) is nn.Sequential
+        or getattr(module, "by_example", False)  # what a model says of its own modules
         or (
             type(module) is nn.Conv2d
             and (module.groups, module.dilation, module.padding_mode) == (1, (1, 1), "zeros")

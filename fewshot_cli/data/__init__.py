@@ -27,5 +27,11 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
     if _held.get("asked") != asked:
         _held.clear()  # first, so that two data sets are never in memory together
         source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)
+        if config.image_size is not None:
+            # Here, since a list of what a folder holds needs no torch.
+            from fewshot_cli.data import augmentation, episodes
+
+            if isinstance(source, episodes.ImageTasks):
+                source.augment = augmentation.build(config.augment, config.image_size)
         _held.update(asked=copy.deepcopy(asked), source=source)
     return typing.cast("TaskSource", _held["source"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fewshot_cli.data.augmentation import Augmentation
 from fewshot_cli.data.batch import TaskBatch
 
 
@@ -34,6 +35,7 @@ class ImageTasks:
         self.input_shape: tuple[int, ...] = tuple(images["train"].shape[-3:])
         self.train_classes = len(self.sizes["train"])
         self.device = device
+        self.augment: Augmentation | None = None  # of the images of meta-train
         self._counts = {
             split: torch.tensor(list(classes.values()), dtype=torch.int64)
             for split, classes in self.sizes.items()
@@ -63,6 +65,8 @@ class ImageTasks:
             keys[torch.arange(samples) >= counts[chosen][..., None]] = -1  # no such image
         picks = first[chosen][..., None] + keys.topk(shots + queries).indices
         drawn = images[picks.to(self.device)].float() / 255  # [T, N, K+Q, C, H, W]
+        if split == "train" and self.augment is not None:
+            drawn = self.augment(drawn.flatten(0, 2), generator).view_as(drawn)
         labels = torch.arange(ways, device=self.device)
         return TaskBatch(
             support_x=drawn[:, :, :shots].flatten(1, 2),

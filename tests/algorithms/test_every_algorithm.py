@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, WITHOUT_STEPS, config, image_tasks, names
+from helpers import IMAGE_MODELS, WITHOUT_STEPS, config, image_tasks, names, narrow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -135,7 +135,7 @@ def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
     chosen, batch, found = config(f"algo={algo}").algo, image_tasks(queries=8), []
     for bf16 in (False, True):
         torch.manual_seed(0)
-        net = models.build(config(f"model={model}").model, (1, 16, 16), 3)
+        net = models.build(narrow(model), (1, 16, 16), 3)
         learner = algorithms.build(net, chosen, ITERATIONS, Tactics(chunk, bf16=bf16))
         assert isinstance(learner, MetaLearner)
         found.append(learner.meta_update(batch, generator()).loss)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, config, image_tasks
+from helpers import IMAGE_MODELS, config, image_tasks, narrow
 from torch import Tensor
 
 from fewshot_cli import models
@@ -41,7 +41,7 @@ def test_maml_s_meta_gradient_is_the_same(model: str, chunk: int, steps: int) ->
         *("algo.meta_optimizer=sgd", "algo.meta_lr=1", "algo.meta_schedule=constant"),
     ).algo
     torch.manual_seed(0)
-    net = models.build(config(f"model={model}").model, (1, 16, 16), 3).double()
+    net = models.build(narrow(model), (1, 16, 16), 3).double()
     trained = []
     for recompute in (False, True):
         own = copy.deepcopy(net)

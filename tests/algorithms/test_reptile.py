@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, config, image_tasks
+from helpers import IMAGE_MODELS, config, image_tasks, narrow
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,7 +31,7 @@ def settings(*overrides: str) -> AlgoConfig:
 
 def net_for(model: str) -> nn.Module:
     torch.manual_seed(0)
-    return models.build(config(f"model={model}").model, (1, 16, 16), 3).to(DOUBLE)
+    return models.build(narrow(model), (1, 16, 16), 3).to(DOUBLE)
 
 
 def generator() -> torch.Generator:
@@ -93,6 +93,8 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
         mean = torch.stack([phi[number] for phi in phis]).mean(0)
         moved.append(float((mean - old).abs().max()) * EPSILON)
         wrong.append(float((old + EPSILON * (mean - old) - theta.detach()).abs().max()))
+    if model == "resnet12" and dtype is torch.float32:
+        tolerance = 1e-2  # rounding grows through sixteen batch norms and several steps
     assert max(wrong) < tolerance * max(moved)
 
 

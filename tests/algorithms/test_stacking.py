@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, config
+from helpers import IMAGE_MODELS, config, narrow
 from torch import nn
 
 from fewshot_cli import models
@@ -16,7 +16,7 @@ def build(model: str) -> nn.Module:
     if model == UNCOVERED:
         features = nn.Conv2d(1, 4, 3, groups=1, padding="same"), nn.ReLU(), nn.Flatten()
         return nn.Sequential(*features, nn.LayerNorm(4 * 256), nn.Linear(4 * 256, 3))
-    return models.build(config(f"model={model}").model, (1, 16, 16), 3)
+    return models.build(narrow(model), (1, 16, 16), 3)
 
 
 @pytest.mark.parametrize("images", [6, MANY_IMAGES + 1])

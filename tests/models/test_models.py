@@ -38,6 +38,17 @@ def test_nothing_is_remembered_between_batches(name: str) -> None:
         ("cnn4", (1, 28, 28), 5, 12 * 64 + 3 * (9 * 64 + 3) * 64 + 65 * 5),
         # mini-ImageNet: 84 pixels halved four times are 5, so 800 features (Finn et al. 2017).
         ("cnn4_pool", (3, 84, 84), 5, 30 * 32 + 3 * (9 * 32 + 3) * 32 + 801 * 5),
+        # Three 3x3 convolutions and a 1x1 one, without bias, and four batch norms a block.
+        (
+            "resnet12",
+            (3, 84, 84),
+            5,
+            sum(
+                9 * (before + 2 * width) * width + before * width + 8 * width
+                for before, width in ((3, 64), (64, 160), (160, 320), (320, 640))
+            )
+            + 641 * 5,
+        ),
         ("mlp", (1,), 1, 2 * 40 + 41 * 40 + 41),
         (
             "fc",
