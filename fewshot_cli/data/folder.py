@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
-import PIL
 import torch
-from torch import Tensor
 
-from fewshot_cli.config import Colour, DataConfig, Split, UserError
-from fewshot_cli.data.cache import Arrays, cached
+from fewshot_cli.config import DataConfig, Split, UserError
 from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.tree import MODES, decode, fault, group, scan, strict
+from fewshot_cli.data.files import images_of, tasks_of
+from fewshot_cli.data.tree import group, scan
 from fewshot_cli.kinds import nearest
-from fewshot_cli.progress import Progress
 
 SPLITS = ("train", "valid", "test")
-VERSION = 1  # of the decoding in data/tree.py
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
@@ -35,64 +25,16 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     if config.root is None:
         raise UserError("data.root=null: data=folder needs a folder, data.root=DIR")
     assert config.image_size is not None
-    size, colour = config.image_size, config.colour
     tree = scan(Path(config.root))
-    files = list(chain.from_iterable(tree.classes.values()))
-    key = {
-        "version": VERSION,
-        "renderer": PIL.__version__,
-        "image_size": size,
-        "colour": colour.value,
-        "files": _listing(tree.root, files),
-    }
-    arrays = cached(cache_dir, "folder", key, lambda: _decode_all(files, size, colour))
-    images = torch.from_numpy(arrays["images"])
+    images = images_of(tree.classes, cache_dir, "folder", config.image_size, config.colour)
     if config.invert:
-        images = 255 - images
-    counts = {name: len(paths) for name, paths in tree.classes.items()}
-    of_class = dict(zip(counts, images.split(list(counts.values())), strict=True))
-    large = [name for name in counts if counts[name] >= (config.min_images or 1)]
-    tables: dict[str, Tensor] = {}
-    sizes: dict[str, Mapping[str, int]] = {}
-    for split, names in _split(list(counts), config).items():
-        kept = [name for name in names if name in set(large)]
-        sizes[split] = {name: counts[name] for name in kept}
-        tables[split] = torch.cat([images[:0], *(of_class[name] for name in kept)])
-    return ImageTasks(tables, device, sizes)
-
-
-def _listing(root: Path, files: list[Path]) -> str:
-    """A digest that another file, size or time of change alters."""
-    try:
-        stats = [(str(path), path.stat()) for path in files]
-    except OSError as error:
-        raise UserError(f"{error.filename or root}: {error.strerror or error}") from error
-    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-def _decode_all(files: list[Path], size: int, colour: Colour) -> Arrays:
-    images = np.empty((len(files), len(MODES[colour]), size, size), np.uint8)
-    read = partial(_decode, size=size, colour=colour)
-    with (
-        Progress("Decoding the images (once)", len(files), "images") as progress,
-        strict(),
-        ThreadPoolExecutor() as pool,
-    ):
-        # What is left of the map is cancelled when one of the files raises.
-        for place, picture in enumerate(pool.map(read, files)):
-            images[place] = picture
-            progress.advance()
-    return {"images": images}
-
-
-def _decode(path: Path, size: int, colour: Colour) -> np.ndarray:  # type: ignore[type-arg]
-    try:
-        return decode(path, size, colour)
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected an image ({fault(error)}); `fewshot data DIR` lists all such files"
-        ) from error
+        images = {name: 255 - of_class for name, of_class in images.items()}
+    fewest = config.min_images or 1
+    splits = {
+        split: [name for name in names if len(images[name]) >= fewest]
+        for split, names in _split(list(images), config).items()
+    }
+    return tasks_of(images, splits, device)
 
 
 def _split(names: list[str], config: DataConfig) -> dict[str, list[str]]:
