@@ -188,7 +188,7 @@ def test_a_root_is_kept_from_wherever_one_stood(
     ("override", "message"),
     [
         ("eval.task=7", r"eval.task: cannot be changed afterwards; expected eval.tasks"),
-        ("data=nope", r"data=nope: expected folder, glyphs, omniglot"),
+        ("data=nope", r"data=nope: expected cifarfs, cub, fc100, folder, glyphs"),
         ("eval.tasks=x", r"eval.tasks: Value 'x' of type 'str'"),
         ("foo", r"foo: expected KEY=VALUE"),
         ("=1", r"=1: expected KEY=VALUE"),

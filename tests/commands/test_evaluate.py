@@ -100,7 +100,7 @@ def nothing(run: Path) -> None:
     [
         (nothing, ["eval.task=3"], "eval.task: cannot be changed afterwards; expected eval.tasks"),
         (nothing, ["eval.tasks=0"], "eval.tasks=0: expected a finite number above 0"),
-        (nothing, ["data=nope"], "data=nope: expected folder, glyphs, omniglot"),
+        (nothing, ["data=nope"], "data=nope: expected cifarfs, cub, fc100, folder, glyphs"),
         (nothing, ["seed=5"], "seed: cannot be changed afterwards"),
         (nothing, ["data=omniglot", "data.root=none"], "none: expected images_back"),
         (nothing, ["algo=maml"], "algo: cannot be changed afterwards"),
