@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test extras bench chaos fuzz lint wheel clean
+.PHONY: help train test extras bench chaos fuzz results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -28,6 +29,11 @@ chaos: $(INSTALLED) ## kill runs at random moments, resume them, compare; option
 
 fuzz: $(INSTALLED) ## 10,000 odd override lines; options through ARGS
 	@PYTHONPATH=. $(VENV)/bin/python tests/fuzz.py $(ARGS)
+
+results: $(INSTALLED) ## the real runs of docs/results.md, for hours; OMNIGLOT=DIR has its images
+	@for cell in $(CELLS); do $(VENV)/bin/fewshot reproduce $$cell data.root=$(OMNIGLOT) || exit; done
+	@for seed in 1 2 3; do for cell in maml fomaml reptile finetune; do \
+	$(VENV)/bin/fewshot reproduce sinusoid_$$cell seed=$$seed || exit; done; done
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -384,6 +385,9 @@ def main() -> NoReturn:
     """Run the app; a wrong input is one line on stderr and exit status 2."""
     from fewshot_cli.config import UserError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± shows ?
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,4 +34,11 @@ def test_a_reader_that_goes_away_makes_no_noise(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
+    assert done.stderr == ""
+
+
+def test_a_terminal_without_our_letters_shows_others(fewshot: Command) -> None:
+    done = fewshot("reproduce", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "?" in done.stdout
     assert done.stderr == ""

@@ -69,7 +69,9 @@ class Model:
             UserError: there is no image that can be decoded.
         """
         files, images, left_out = query_set(Path(query), self.form)
-        return Predictions(files, images, self.probabilities(images), self.classes, left_out)
+        said = self.probabilities(images)
+        seen = 255 - images if self.form.invert else images
+        return Predictions(files, seen, said, self.classes, left_out)
 
     def judging(self, transductive: bool) -> Model:
         """The same model, which judges images all in one batch, or one by one.

@@ -21,7 +21,7 @@ class Predictions:
 
     Attributes:
         files: paths below the query folder.
-        images: uint8 `[B, C, S, S]`, as the network saw them.
+        images: uint8 `[B, C, S, S]`, as they are in the files, in the size of the network's.
         probabilities: `[B, N]`.
         left_out: files that could not be decoded, and why.
     """

@@ -84,7 +84,8 @@ def draw(setup: Setup, predicts: bool) -> Figure:
             back = (GAP / 2, y), right - GAP / 2, _height(sets) - GAP / 4
             axes.add_patch(Rectangle(*back, facecolor="0.93", zorder=-1))
             for column, shown in enumerate(sets):
-                _draw(axes, shown, GAP + column * (across + GAP), y, points=21 * inch)
+                left = GAP + column * (across + GAP)
+                _draw(axes, shown, left, y, 21 * inch, config.data.invert)
             y += _height(sets)
     if predicts:
         beside = GAP + 2 * (across + GAP), GAP / 2 + 1.5 * HEAD
@@ -143,8 +144,13 @@ def _predicted(setup: Setup, tasks: TaskBatch) -> list[list[Set]]:
     return [list(sets) for sets in zip(*found, strict=True)]
 
 
-def _draw(axes: Axes, shown: Set, left: float, top: float, points: float) -> None:
-    """The set with its upper left corner there; `points` is the size of its letters."""
+def _draw(axes: Axes, shown: Set, left: float, top: float, points: float, ink: bool) -> None:
+    """The set with its upper left corner there.
+
+    Args:
+        points: the size of its letters.
+        ink: 1 is black in grey images.
+    """
     axes.text(left, top + HEAD / 2, shown.title, fontsize=points, va="center")
     classes, images = shown.labels.shape
     for index in range(classes * images):
@@ -154,7 +160,7 @@ def _draw(axes: Axes, shown: Set, left: float, top: float, points: float) -> Non
         right = None if shown.right is None else bool(shown.right[label, image])
         pixels = shown.images[label, image].permute(1, 2, 0).cpu()
         extent = (x + 0.04, x + 0.96, y + 0.96, y + 0.04)
-        axes.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, extent=extent)
+        axes.imshow(pixels, cmap="gray_r" if ink else "gray", vmin=0, vmax=1, extent=extent)
         frame = (x + 0.04, y + 0.04), 0.92, 0.92
         axes.add_patch(Rectangle(*frame, fill=False, edgecolor=FRAMES[right], linewidth=points / 7))
         word = f"{SIGNS[right]}{int(shown.labels[label, image])}"

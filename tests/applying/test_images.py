@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from fewshot_cli.applying.images import Form, query_set, support_set
-from fewshot_cli.config import UserError
+from fewshot_cli.applying.model import Judge, Model
+from fewshot_cli.config import ModelConfig, UserError
 
 GREY, COLOUR = Form((1, 8, 8), invert=True), Form((3, 8, 8), invert=False)
 
@@ -34,6 +36,13 @@ def test_ink_is_one_where_the_run_had_it_so(tmp_path: Path) -> None:
     _, images, _ = support_set(tmp_path, GREY)
     assert images.shape == (2, 1, 8, 8)
     assert images[:, 0, 0, 0].tolist() == [255, 0]
+
+
+def test_a_sheet_shows_images_as_they_are_in_the_files(tmp_path: Path) -> None:
+    paint(tmp_path / "black.png", 0)
+    judge = Judge(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), torch.zeros(2, 1, 8, 8), True)
+    model = Model(judge, ModelConfig(), ["a", "b"], GREY, True, torch.device("cpu"))
+    assert int(model.predict(tmp_path).images.max()) == 0
 
 
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, config, names
+from helpers import TINY, choosing, config, names
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -75,6 +75,16 @@ def test_right_and_wrong_differ_in_sign_and_colour(tmp_path: Path, cache_dir: Pa
     assert len(right) == round(some.accuracy.sum() * 6)
     colours = {text.get_text()[0]: to_hex(str(text.get_color())).upper() for text in marked}
     assert colours.items() <= {"✓": style.COLOURS[0], "✗": style.COLOURS[1]}.items()
+
+
+@pytest.mark.parametrize(("invert", "cmap"), [("true", "gray_r"), ("false", "gray")])
+def test_grey_images_look_as_in_their_files(
+    tmp_path: Path, cache_dir: Path, invert: str, cmap: str
+) -> None:
+    grey = ["data.colour=grey", f"data.invert={invert}"]
+    setup = prepare(setting(cache_dir, *choosing("folder", tmp_path), *grey))
+    images = episode.draw(setup, predicts=False).axes[0].images
+    assert {image.get_cmap().name for image in images} == {cmap}
 
 
 def test_many_ways_and_shots_go_on_in_further_rows(cache_dir: Path) -> None:
