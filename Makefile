@@ -15,7 +15,7 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[ray,mlflow]'

@@ -65,8 +65,8 @@ WRONG = {
     "no sinusoid": (["sinusoid", "letters"], "letters: data=glyphs; expected a run of data=sinus"),
     "override": (["episode", "shotss=1"], "shotss: no such key; expected shots"),
     "override of a run": (
-        ["episode", "--predictions", "letters", "ways=5"],
-        "ways: cannot be changed",
+        ["episode", "--predictions", "letters", "seed=5"],
+        "seed: cannot be changed",
     ),
     "no run to predict": (["episode", "--predictions", "x"], "x: expected a run directory"),
 }
