@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fewshot_cli import compose, groups
+from fewshot_cli.commands.place import place, spelled_out
 from fewshot_cli.commands.train import train
 from fewshot_cli.config import Config, Published, UserError
 from fewshot_cli.reports.result import figure
-from fewshot_cli.runs.directory import RunDirectory, atomic, new_name, shown
+from fewshot_cli.runs.directory import RunDirectory, atomic, shown
 
 TABLE = Path("outputs/reproduced.csv")
 WIDTH = 40
@@ -31,9 +32,7 @@ def reproduce(experiment: str | None, overrides: list[str]) -> None:
             if "published" in option.content():
                 print(f"{option.name:<{WIDTH}}{option.description}")
         return
-    if any(word.lstrip("+").startswith("hydra.run.dir=") for word in overrides):
-        raise UserError("hydra.run.dir: `fewshot reproduce` names its runs itself; leave it out")
-    words = [f"experiment={experiment}", *overrides]
+    words = [f"experiment={experiment}", *spelled_out(overrides)]
     config = compose.job_config(words)
     if config.published is None:
         raise UserError(
@@ -44,9 +43,9 @@ def reproduce(experiment: str | None, overrides: list[str]) -> None:
             f"algo.eval_steps={config.algo.eval_steps}: the published figure is after "
             f"{max(config.published.figures)} steps; expected at least that"
         )
-    where = RunDirectory(Path("outputs") / "runs" / new_name())
-    told = [*words, f"hydra.run.dir={where.path}"]
-    train(told, multirun=False, config_dir=None, cfg=None, dry_run=False)
+    path, words = place(words, "run")
+    where = RunDirectory(path)
+    train(words, multirun=False, config_dir=None, cfg=None, dry_run=False)
     rows = compared(experiment, config, where.read(where.summary))
     _append([row | {"run": str(where.path)} for row in rows])
     _show(rows, config.published)

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from fewshot_cli import compose
-from fewshot_cli.commands.train import place
+from fewshot_cli.commands.place import place
 from fewshot_cli.config import UserError
 from fewshot_cli.groups import shipped
 from fewshot_cli.launch import WRONG, Sweep, Task, launch

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from fewshot_cli import compose
+from fewshot_cli.commands.place import place, spelled_out
+from fewshot_cli.commands.sweep import sweep
 from fewshot_cli.config import UserError
 from fewshot_cli.job import job
 from fewshot_cli.kinds import nearest
 from fewshot_cli.launch import look_at_needs
-from fewshot_cli.runs.directory import new_name
 
 CFG = ("job", "hydra", "all")
 
@@ -33,16 +31,13 @@ def train(
         UserError: an override, the data or the device is wrong; no run was begun.
         SystemExit: 1 if a job failed.
     """
-    # `run.dir` and `sweep.dir` are short for Hydra's own names.
-    overrides = [re.sub(r"^(run|sweep)\.dir=", r"hydra.\1.dir=", word) for word in overrides]
+    overrides = spelled_out(overrides)
     if cfg is not None and cfg not in CFG:
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
     jobs = compose.jobs(overrides, config_dir, multirun, trusted)
     if multirun:
-        from fewshot_cli.commands.sweep import sweep
-
         sweep(jobs, overrides, config_dir, dry_run)
     elif dry_run:
         from fewshot_cli.training.run import dry_run as try_out
@@ -54,16 +49,6 @@ def train(
             where, overrides = place(overrides, "run")
             _reserve(where)
         _hand_to_hydra(overrides, config_dir, cfg)
-
-
-def place(overrides: list[str], kind: str) -> tuple[Path, list[str]]:
-    """Where the run or sweep goes, and the overrides that send it there."""
-    key = f"hydra.{kind}.dir"
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group == key:
-            return Path(str(override.value())), overrides
-    where = Path("outputs") / f"{kind}s" / new_name()
-    return where, [*overrides, f"{key}={where}"]
 
 
 def _reserve(where: Path) -> None:

@@ -22,10 +22,10 @@ def test_without_a_name_it_shows_what_is_published(fewshot: Command) -> None:
 
 
 def test_a_cell_leaves_its_run_and_its_rows(fewshot: Command, tmp_path: Path) -> None:
-    for seed in (1, 2):
+    for seed, named in ((1, []), (2, ["run.dir=mine"])):
         done = fewshot(
             *("reproduce", "sinusoid_maml", "iterations=3", "eval.tasks=20", f"seed={seed}"),
-            *("eval.valid_tasks=5", "eval.queries=5"),
+            *("eval.valid_tasks=5", "eval.queries=5", *named),
         )
         assert done.returncode == 0, done.stderr
         assert "here 0.0% of the published meta-updates" in done.stdout
@@ -36,6 +36,7 @@ def test_a_cell_leaves_its_run_and_its_rows(fewshot: Command, tmp_path: Path) ->
     assert table.seed.tolist() == [1, 1, 1, 2, 2, 2]
     for run in table.run:
         assert (tmp_path / run / "summary.json").is_file()
+    assert table.run[5] == "mine"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,6 @@ def test_a_cell_leaves_its_run_and_its_rows(fewshot: Command, tmp_path: Path) ->
         (["smoke"], "experiment=smoke: nothing is published; choose what"),
         (["sinusoid_mam"], "experiment=sinusoid_mam: expected sinusoid_maml"),
         (["sinusoid_maml", "algo.eval_steps=3"], "algo.eval_steps=3: the published figure"),
-        (["sinusoid_maml", "hydra.run.dir=x"], "hydra.run.dir: `fewshot reproduce` names"),
         (["sinusoid_maml", "iterations=x"], "iterations: "),
     ],
 )
