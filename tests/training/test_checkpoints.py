@@ -34,6 +34,17 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         checkpoints.load(tmp_path / "last.pt", algorithm(1, ways=5))
 
 
+def test_a_head_for_other_ways_has_the_mean_of_the_learned_rows(tmp_path: Path) -> None:
+    saved, loaded = algorithm(1), algorithm(2, ways=5)
+    checkpoints.save(tmp_path / "last.pt", saved, 7)
+    checkpoints.load(tmp_path / "last.pt", loaded, any_ways=True)
+    *body, weight, bias = saved.net.parameters()
+    *same, wide, long = loaded.net.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(body, same, strict=True))
+    assert torch.equal(wide, weight.mean(0).expand(5, -1))
+    assert torch.equal(long, bias.mean().expand(5))
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (Path("executed"),))
