@@ -170,3 +170,19 @@ def test_without_a_batch_size_every_step_sees_the_whole_support_set() -> None:
     order = reptile.mini_batches(2, 6, 3, None, generator())
     assert (order == torch.arange(6)).all()
     assert order.shape == (2, 3, 6)
+
+
+def test_carried_moments_go_on_with_another_number_of_ways() -> None:
+    chosen = settings("algo.inner_optimizer=adam", "algo.carry_state=true")
+    three = reptile.build(net_for("mlp"), chosen, 10, Tactics())
+    three.meta_update(image_tasks(dtype=DOUBLE), generator())
+    five = reptile.build(
+        models.build(narrow("mlp"), (1, 16, 16), 5).to(DOUBLE), chosen, 10, Tactics()
+    )
+    five.load_state_dict(three.state_dict())
+    assert [one["exp_avg_sq"].shape for one in five.carried] == [w.shape for w in five.weights]
+    mean = three.carried[-2]["exp_avg_sq"].mean(0)
+    assert torch.equal(five.carried[-2]["exp_avg_sq"], mean.expand(5, -1))
+    assert torch.equal(five.carried[0]["exp_avg_sq"], three.carried[0]["exp_avg_sq"])
+    *_, phi = five.adapt(image_tasks(ways=5, dtype=DOUBLE), 2, generator())
+    assert phi(image_tasks(ways=5, dtype=DOUBLE).query_x).shape == (3, 10, 5)
