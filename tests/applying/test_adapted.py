@@ -70,9 +70,8 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
     assert torch.allclose(by_file, expected.sort(0).values, atol=1e-4)
 
 
-@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("algo", names("algo"))
-@pytest.mark.parametrize("ways", [5, 20])
+@pytest.mark.parametrize(("together", "ways"), [(True, 5), (False, 5), (True, 20)])
 def test_twenty_ways_of_an_unseen_alphabet_as_evaluate_has_them(
     alphabets: Path, tmp_path: Path, own_cache: None, algo: str, together: bool, ways: int
 ) -> None:
