@@ -383,10 +383,11 @@ def check_counted(config: Config, splits: Mapping[str, Mapping[str, int]]) -> No
     small = [name for name in everything if everything[name] < images]
     if small:
         smallest = min(small, key=everything.__getitem__)
+        leave_out = f", or data.min_images={images}, which leaves them out"
         raise UserError(
             f"{taken}: {len(small)} of {len(everything)} classes have fewer than {images} images, "
-            f"the smallest, {smallest}, has {everything[smallest]}; expected a smaller sum, or "
-            f"data.min_images={images}, which leaves them out"
+            f"the smallest, {smallest}, has {everything[smallest]}; expected a smaller sum"
+            f"{leave_out if config.data.kind == 'folder' else ''}"
         )
 
 
