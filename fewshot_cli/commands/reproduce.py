@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fewshot_cli import compose, groups
-from fewshot_cli.commands.place import place, spelled_out
 from fewshot_cli.commands.train import train
 from fewshot_cli.config import Config, Published, UserError
 from fewshot_cli.reports.result import figure
 from fewshot_cli.runs.directory import RunDirectory, atomic, shown
+from fewshot_cli.runs.place import place, spelled_out
 
 TABLE = Path("outputs/reproduced.csv")
 WIDTH = 40

@@ -11,7 +11,6 @@ from pathlib import Path
 import yaml
 
 from fewshot_cli import compose
-from fewshot_cli.commands.place import place
 from fewshot_cli.config import UserError
 from fewshot_cli.groups import shipped
 from fewshot_cli.launch import WRONG, Sweep, Task, launch
@@ -19,6 +18,7 @@ from fewshot_cli.progress import say
 from fewshot_cli.reports import result
 from fewshot_cli.reports.comparison import write_csv
 from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.runs.place import place
 from fewshot_cli.runs.sweep import COMPARISON, SweepDirectory, digest, job_name
 
 COMPLETED = "completed"

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from fewshot_cli import compose
-from fewshot_cli.commands.place import place, spelled_out
 from fewshot_cli.commands.sweep import sweep
 from fewshot_cli.config import UserError
 from fewshot_cli.job import job
 from fewshot_cli.kinds import nearest
 from fewshot_cli.launch import look_at_needs
+from fewshot_cli.runs.place import place, spelled_out
 
 CFG = ("job", "hydra", "all")
 
