@@ -172,7 +172,7 @@ def _option(group: str, name: object) -> groups.Option:
 
 GROUPS = ("data", "model", "algo", "tracker")
 FACTS = (
-    *("name", "kind", "regression", "counted", "images_only"),
+    *("name", "kind", "regression", "counted", "images_only", "smallest_image"),
     *("first_order", "compilable", "pretrains", "classifies"),
 )
 JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process

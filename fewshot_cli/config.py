@@ -142,6 +142,7 @@ class ModelConfig:
     name: str = MISSING
     kind: str = MISSING  # the file in fewshot_cli/models/
     images_only: bool = False
+    smallest_image: int = 2  # pixels a side; with max-pooling, a CNN-4 needs more
     hidden: list[int] = field(default_factory=list)
     channels: int = 64
     downsample: Downsample = Downsample.stride
@@ -328,7 +329,7 @@ def _check_model(config: Config) -> None:
         raise UserError(
             f"model={model.name}: takes images, and data={data.name} has none; choose model=mlp"
         )
-    smallest = 16 if model.downsample is Downsample.pool else 2
+    smallest = 16 if model.downsample is Downsample.pool else model.smallest_image
     if model.images_only and data.image_size is not None and data.image_size < smallest:
         raise UserError(
             f"data.image_size={data.image_size}: model={model.name} needs {smallest} or more"

@@ -21,6 +21,7 @@ from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
             ["model=cnn4_pool", "data.image_size=14"],
             r"data.image_size=14: model=cnn4_pool needs 16",
         ),
+        (["model=resnet12", "data.image_size=15"], r"image_size=15: model=resnet12 needs 16"),
         (["device=gpu"], r"device=gpu: expected auto, cpu, cuda"),
         (["device=cpu:1"], r"device=cpu:1: expected"),
         (["algo.inner_lr=nan"], r"algo.inner_lr=nan: expected a finite number above 0"),

@@ -33,7 +33,8 @@ def build(config: Augment, size: int) -> Augmentation | None:
 
     def augment(images: Tensor, generator: torch.Generator) -> Tensor:
         # The transforms draw from torch's global generator, and once for whatever they are given.
-        seed = int(torch.randint(2**62, (), generator=generator))
+        # A copy gives its seed, so that the next tasks are those of a run without augmentation.
+        seed = int(torch.randint(2**62, (), generator=generator.clone_state()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return torch.stack([transforms(image) for image in images])

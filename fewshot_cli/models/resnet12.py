@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fewshot_cli.config import ModelConfig, UserError
+from fewshot_cli.config import ModelConfig
 
 WIDTHS = (1.0, 2.5, 5.0, 10.0)  # of the blocks, in `channels`
-SMALLEST = 2 ** len(WIDTHS)
 
 
 class Block(nn.Module):
@@ -43,14 +42,8 @@ def convolution(channels: int, width: int, kernel: int) -> nn.Sequential:
 
 
 def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
-    """`[B, C, S, S]` to `[B, outputs]`; batch norm always uses the batch's statistics.
-
-    Raises:
-        UserError: the images are too small to be halved four times.
-    """
-    channels, size, _ = input_shape
-    if size < SMALLEST:
-        raise UserError(f"data.image_size={size}: model={config.name} needs {SMALLEST} or more")
+    """`[B, C, S, S]` to `[B, outputs]`; batch norm always uses the batch's statistics."""
+    channels = input_shape[0]
     blocks: list[nn.Module] = []
     for share in WIDTHS:
         width = int(share * config.channels)

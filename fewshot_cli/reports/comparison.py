@@ -17,7 +17,9 @@ from fewshot_cli.reports.runs_read import DamagedError, Run, Values, where_it_is
 from fewshot_cli.reports.settings import has, identity, varied
 from fewshot_cli.runs.directory import atomic
 
-TASKS = ("ways", "shots", "eval.queries", "eval.seed", "eval.tasks")  # and all of data.*
+# And all of data.*, but for what changes meta-training's images alone.
+TASKS = ("ways", "shots", "eval.queries", "eval.seed", "eval.tasks")
+TRAINING = "data.augment."
 WIDE = {"seeds and tasks": "over seeds and tasks", "tasks": "over the tasks of these runs"}
 FIGURES = [
     *("test", "seeds", "steps", "tasks", "measure", "mean", "ci95_seeds", "ci95_tasks"),
@@ -174,7 +176,7 @@ def _name_tests(settings: Iterable[Setting]) -> None:
         tasks = {
             key: value
             for key, value in setting.settings.items()
-            if key in TASKS or key.startswith("data.")
+            if key in TASKS or (key.startswith("data.") and not key.startswith(TRAINING))
         }
         met = repr((sorted(tasks.items()), setting.values.shape[1]))
         setting.test = letters.setdefault(met, _letter(len(letters)))

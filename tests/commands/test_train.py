@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import Command
-from helpers import TINY, little_omniglot, names, picture
+from helpers import TINY, choosing, little_omniglot, names, picture
 
 FAST = ["model=mlp", *TINY]
 
@@ -43,6 +43,18 @@ def test_no_third_party_banner_or_warning(fewshot: Command) -> None:
     done = fewshot("train", *FAST)
     ours = ("Meta-training: ", "Meta-validation: ", "Meta-test: ", "Rendering the letters")
     assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_resnet12_on_augmented_photographs(fewshot: Command, tmp_path: Path) -> None:
+    augment = [f"data.augment.{each}" for each in ("flip=true", "crop=2", "colour=0.3")]
+    done = fewshot(
+        *("train", "model=resnet12", "model.channels=4", *augment),
+        *(*choosing("folder", tmp_path), *TINY, "run.dir=run"),
+    )
+    assert done.returncode == 0, done.stderr
+    ours = ("Meta-training: ", "Meta-validation: ", "Meta-test: ", "Decoding the images")
+    assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["model"] == "resnet12"
 
 
 @pytest.mark.parametrize("algo", names("algo"))
@@ -171,6 +183,7 @@ WRONG = {
     "ways": (["ways=5000"], "ways=5000: data=glyphs has "),
     "shots": (["shots=19"], "shots=19 and eval.queries=15: data=glyphs has 20 images of a class"),
     "regression": (["data=sinusoid"], "model=cnn4: takes images, and data=sinusoid has none"),
+    "small": (["model=resnet12", "data.image_size=14"], "data.image_size=14: model=resnet12 needs"),
     "unread": (["data.root=x"], "data.root: data=glyphs does not read it"),
     "syntax": (["lr"], "lr: expected KEY=VALUE or GROUP=CHOICE"),
     "sweep without -m": (["seed=1,2"], "seed=1,2: several values need -m"),

@@ -88,3 +88,25 @@ def test_only_meta_train_is_augmented(split: str, changes: bool) -> None:
     assert torch.equal(drawn.support_x, expected.support_x) is not changes
     assert torch.equal(drawn.query_x, expected.query_x) is not changes
     assert torch.equal(drawn.classes, expected.classes)  # type: ignore[arg-type]
+
+
+def test_a_run_meets_the_same_tasks_with_and_without() -> None:
+    table = torch.zeros(30, 3, 3, SIZE, SIZE, dtype=torch.uint8)
+    classes = []
+    for config in (Augment(), Augment(flip=True)):
+        source, draws = ImageTasks({"train": table}, torch.device("cpu")), generator()
+        source.augment = build(config, SIZE)
+        drawn = [source.sample("train", 4, 5, 1, 2, draws).classes for _ in range(3)]
+        classes.append(torch.stack([each for each in drawn if each is not None]))
+    assert torch.equal(*classes)
+    assert not torch.equal(classes[0][0], classes[0][1])
+
+
+def test_each_draw_of_the_same_image_changes_it_anew() -> None:
+    augment, draws = build(Augment(colour=0.3), SIZE), generator()
+    assert augment is not None
+    table = torch.full((5, 3, 3, SIZE, SIZE), 128, dtype=torch.uint8)
+    source = ImageTasks({"train": table}, torch.device("cpu"))
+    source.augment = augment
+    first, second = (source.sample("train", 2, 5, 1, 2, draws) for _ in range(2))
+    assert not torch.equal(first.support_x, second.support_x)

@@ -65,6 +65,19 @@ def test_the_published_nets_have_their_numbers_of_weights(
     assert sum(weight.numel() for weight in net.parameters()) == weights
 
 
+def test_resnet12_computes_what_learn2learn_s_does() -> None:
+    """Theirs is Lee et al.'s own code; here with its dropout at 0, in the same order of weights."""
+    from learn2learn.vision.models.resnet12 import ResNet12
+
+    theirs = ResNet12(output_size=5, dropblock_dropout=0.0).double()
+    ours = models.build(model_config("resnet12"), (3, 84, 84), 5).double()
+    with torch.no_grad():
+        for mine, weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+            mine.copy_(weight)
+        images = torch.rand(2, 3, 84, 84, dtype=torch.float64)
+        assert torch.allclose(ours(images), theirs(images), rtol=1e-9, atol=1e-12)
+
+
 def test_reptile_s_net_flattens_the_last_map_of_two_by_two() -> None:
     net = models.build(model_config("cnn4", "model.features=flatten"), (1, 28, 28), 5)
     assert net[-1].in_features == 2 * 2 * 64

@@ -101,6 +101,16 @@ def test_nothing_is_compared_between_other_tasks(tmp_path: Path, other: dict[str
     assert "Tests A, B had other tasks" in comparison.caption
 
 
+def test_other_augmentation_is_another_setting_of_the_same_test(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        fake(tmp_path / f"a{seed}", {"seed": seed, "data.augment.flip": True}, 0.8)
+        fake(tmp_path / f"b{seed}", {"seed": seed, "data.augment.flip": False}, 0.5)
+    comparison = compared(tmp_path)
+    assert comparison.varied == ["data.augment.flip"]
+    assert [setting.verdict for setting in comparison.settings] == ["best", "worse"]
+    assert "other tasks" not in comparison.caption
+
+
 def test_another_number_of_tasks_is_another_test(tmp_path: Path) -> None:
     fake(tmp_path / "a", tasks=8)
     fake(tmp_path / "b", tasks=9)

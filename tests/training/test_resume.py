@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, config, names, outcome
+from helpers import TINY, choosing, config, names, outcome
 
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import RunDirectory
@@ -89,6 +89,25 @@ def test_a_stopped_run_ends_with_the_same_bytes(
     last = checkpoints.read(tmp_path / "stopped" / "checkpoints" / "last.pt")
     assert last["iteration"] == iteration
     assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+
+
+def test_augmented_images_are_the_same_after_a_stop(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    augment = ("flip=true", "crop=2", "colour=0.3")
+    chosen = config(
+        *("model=mlp", "algo=maml", *choosing("folder", tmp_path), *TINY, *LENGTH),
+        *(f"data.augment.{each}" for each in augment),
+    )
+    chosen.cache_dir = str(cache_dir)
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    stop_in(3, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        recorded(chosen, tmp_path / "stopped")
+    stop_in.patch.undo()
+    assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+    chosen.data.augment.colour = 0.0
+    assert outcome(recorded(chosen, tmp_path / "plainer")) != untouched
 
 
 def test_ctrl_c_finishes_the_update_first(
