@@ -40,8 +40,10 @@ def covers(net: nn.Module) -> bool:
     """Whether every layer of the network that has weights or mixes examples is one of these."""
     return all(
         type(module)
-        in (nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
-        or type(module) is nn.Sequential
+        in (
+            *(nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Sequential),
+            *(nn.MaxPool2d, nn.AdaptiveAvgPool2d),
+        )
         or getattr(module, "by_example", False)  # what a model says of its own modules
         or (
             type(module) is nn.Conv2d

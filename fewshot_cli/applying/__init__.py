@@ -2,7 +2,7 @@
 
     from fewshot_cli.applying import adapt
     model = adapt("outputs/runs/NAME", support="SUPPORT")
-    table = model.predict("QUERY")
+    table = model.predict("QUERY").table
 
 `save(model, "model.pt")` keeps it, or `model.pt2` as a program that needs torch alone, and `load`
 reads both.

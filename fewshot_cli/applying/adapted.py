@@ -48,20 +48,19 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
     classes, images, labels = support_set(Path(support), form)
 
     device = device_named(config.device)
-    net = models.build(config.model, form.shape, len(classes))
-    algorithm = algorithms.build(net.to(device), config.algo, config.iterations, Tactics(chunk=1))
+    net = models.build(config.model, form.shape, len(classes)).to(device)
+    algorithm = algorithms.build(net, config.algo, config.iterations, Tactics(chunk=1))
     checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
     shown = images.to(device).float() / 255
     none = shown[:0], labels[:0].to(device)
     task = TaskBatch(*(field[None] for field in (shown, labels.to(device), *none)))
     draws = generator(config.eval.seed, "test inner batches")
     *_, learner = algorithm.adapt(task, config.algo.eval_steps, draws)
-    adapted = models.build(config.model, form.shape, len(classes)).to(device)
-    with torch.no_grad():
-        for weight, phi in zip(adapted.parameters(), learner.parameters(), strict=False):
+    with torch.no_grad():  # theta has served; what else the learner has are inner rates
+        for weight, phi in zip(net.parameters(), learner.parameters(), strict=False):
             weight.copy_(phi)
     together = config.eval.transductive
-    judge = Judge(adapted, shown, together)
+    judge = Judge(net, shown, together)
     return Model(judge, config.model, classes, form, together, device)
 
 

@@ -55,7 +55,7 @@ def save(model: Model, path: str | Path) -> None:
         weights = model.judge.net.state_dict()
         checkpoints.write(path, {"facts": facts, "net": weights, "support": model.judge.support})
         return
-    program = _program(model.judge)
+    program = _program(model.judge, path)
     with atomic(path, "wb") as file:
         content = io.BytesIO()  # torch.export asks for a name that ends in .pt2
         torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
@@ -107,7 +107,7 @@ def _exported(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return program.module(), json.loads(extra[FACTS])
 
 
-def _program(judge: Judge) -> Any:
+def _program(judge: Judge, path: Path) -> Any:
     """The judge as torch.export sees it, compared with itself.
 
     Raises:
@@ -124,7 +124,7 @@ def _program(judge: Judge) -> Any:
             apart = float((program.module()(images) - judge(images)).abs().max())
     except Exception as error:  # a network may do what no graph can hold
         why = " ".join(str(error).split())
-        raise UserError(f".pt2: torch.export fails ({why}); expected --save NAME.pt") from error
+        raise UserError(f"{path}: torch.export fails ({why}); expected NAME.pt") from error
     if not apart <= NEAR:
-        raise UserError(f".pt2: the program is {apart:.1g} off; expected {NEAR:g} at most")
+        raise UserError(f"{path}: the program is {apart:.1g} off; expected {NEAR:g} at most")
     return program

@@ -25,10 +25,10 @@ SIGNS = {None: "", True: "✓ ", False: "✗ "}
 
 def draw(predictions: Predictions) -> Figure:
     """The images that were taken for each class, the least sure first."""
-    sure = predictions.probabilities.max(-1).values
+    sure, predicted = predictions.probabilities.max(-1).values, predictions.predicted
     taken: dict[int, list[int]] = {}
     for image in sure.argsort().tolist():
-        taken.setdefault(predictions.predicted[image], []).append(image)
+        taken.setdefault(predicted[image], []).append(image)
     shown = sorted(taken)[:MOST_CLASSES]
     rows = [math.ceil(min(len(taken[place]), MOST) / ACROSS) for place in shown]
     height = sum(rows) * (1 + WORD) + (len(shown) + (len(taken) > len(shown))) * HEAD + 0.2
