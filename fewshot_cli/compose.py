@@ -5,28 +5,32 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from fewshot_cli import groups, kinds
-from fewshot_cli.config import Config, DataConfig, UserError, check, leaves, register
+from fewshot_cli import groups, hydra_private, kinds
+from fewshot_cli.config import Config, Role, UserError, check, keys
+from fewshot_cli.groups import all_keys
 from fewshot_cli.kinds import nearest
 
 CONF = "fewshot_cli.conf"
 VERSION = "1.3"
 
-register()
+# conf/config.yaml begins with it: Hydra checks each key and value against its types.
+ConfigStore.instance().store(name="schema", node=all_keys())
+KEYS = keys(all_keys())
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,54 @@ class Job:
     config: Config
 
 
+@dataclass(frozen=True)
+class Single:
+    """One run, with all that Hydra composes for it, its own settings included."""
+
+    config: Config
+    composed: DictConfig
+
+
 def job_config(overrides: list[str], config_dir: Path | None = None) -> Config:
     """The config of one run.
 
     Raises:
         UserError: names the override that is wrong.
     """
-    return jobs(overrides, config_dir, multirun=False)[0].config
+    return single(overrides, config_dir).config
 
 
-def jobs(
-    overrides: list[str],
-    config_dir: Path | None = None,
-    multirun: bool = True,
-    trusted: bool = False,
-) -> list[Job]:
-    """All jobs that the overrides ask for, each checked.
+def single(overrides: list[str], config_dir: Path | None = None, trusted: bool = False) -> Single:
+    """One run, checked.
 
-    Of a range that a sweeper searches (`interval(a,b)`), the ends.
+    Args:
+        trusted: files of `config_dir` may change Hydra's own settings, which can run any code.
+
+    Raises:
+        UserError: names the override that is wrong.
+    """
+    with explained(config_dir), initialize("job"):
+        parsed = parse(overrides)
+        for override in parsed:
+            _refuse_no_setting(override)
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: several values need -m (--multirun)")
+        told = [*_told_to_hydra(parsed), "hydra.mode=RUN"]
+        words = [*overrides, *search_path(config_dir), "hydra.mode=RUN"]
+        if config_dir is not None and not trusted:
+            _refuse_hydra_changed_by_files(config_dir, words, told)
+        composed = compose("config", overrides=words, return_hydra_config=True)
+        config = to_config(without_hydra(composed), config_dir)
+    _refuse_unread(parsed, [config])
+    _check(config)
+    return Single(config, composed)
+
+
+def jobs(overrides: list[str], config_dir: Path | None = None, trusted: bool = False) -> list[Job]:
+    """All jobs that the overrides of a sweep ask for, each checked, and each once.
+
+    Of a range that a sweeper searches (`interval(a,b)`), the ends. An override that only some of
+    the jobs read is no part of the others.
 
     Args:
         trusted: files of `config_dir` may change Hydra's own settings, which can run any code.
@@ -63,39 +97,52 @@ def jobs(
     Raises:
         UserError: names the override that is wrong, in whichever job it is.
     """
-    with explained(config_dir), initialize_config_module(CONF, version_base=VERSION):
+    with explained(config_dir), initialize():
         parsed = parse(overrides)
         for override in parsed:
             _refuse_no_setting(override)
-            if override.is_sweep_override() and not multirun:
-                raise UserError(f"{override.input_line}: several values need -m (--multirun)")
-        ours = [override for override in parsed if not override.key_or_group.startswith("hydra")]
-        extra = [str(o.input_line) for o in parsed if o not in ours] + search_path(config_dir)
-        ours = _ends(ours)
+        told = _told_to_hydra(parsed)
+        extra = [*told, *search_path(config_dir)]
+        ours = _ends([each for each in parsed if not each.key_or_group.startswith("hydra")])
         swept = {o.get_key_element() for o in ours if o.is_sweep_override()}
-        found, bases = [], dict[tuple[str, ...], DictConfig]()
-        for words in BasicSweeper.split_arguments(ours, max_batch_size=None)[0]:
+        found, bases = dict[tuple[str, ...], Job](), dict[tuple[str, ...], DictConfig]()
+        for words in hydra_private.combinations(ours):
             if config_dir is not None and not trusted:
-                told = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
                 _refuse_hydra_changed_by_files(config_dir, [*words, *extra], told)
-            config = to_config(_composed(words, extra, bases))
-            differs = ",".join(word for word in words if word.partition("=")[0] in swept)
-            found.append(Job(words, differs, config))
-    _refuse_unread(ours, [job.config for job in found], config_dir)
-    for job in found:
+            config = to_config(_composed(words, extra, bases), config_dir)
+            read = [word for word in words if _is_read(word.partition("=")[0], config)]
+            differs = ",".join(word for word in read if word.partition("=")[0] in swept)
+            found.setdefault(tuple(read), Job(read, differs, config))
+    _refuse_unread(ours, [job.config for job in found.values()])
+    for job in found.values():
         _check(job.config)
-    return found
+    return list(found.values())
+
+
+def initialize(name: str = "fewshot") -> Any:
+    """Make our groups known to Hydra inside a `with`; `.hydra/hydra.yaml` calls its jobs so."""
+    return initialize_config_module(CONF, job_name=name, version_base=VERSION)
+
+
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """What Hydra composes, less its own settings."""
+    ours = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    assert isinstance(ours, DictConfig)
+    return ours
+
+
+def _told_to_hydra(parsed: Iterable[Override]) -> list[str]:
+    return [str(each.input_line) for each in parsed if each.key_or_group.startswith("hydra")]
 
 
 def _composed(
     words: list[str], extra: list[str], bases: dict[tuple[str, ...], DictConfig]
 ) -> DictConfig:
-    """What Hydra composes, which it takes long for: once for all jobs with the same choices."""
-    keys = set(leaves())
+    """What Hydra composes, which takes long: once for all jobs with the same choices."""
     plain = {
         word: override
         for word, override in zip(words, parse(words), strict=True)
-        if override.type is OverrideType.CHANGE and override.get_key_element() in keys
+        if override.type is OverrideType.CHANGE and override.get_key_element() in KEYS
     }
     choices = [*(word for word in words if word not in plain), *extra]
     try:
@@ -122,13 +169,13 @@ def _ends(overrides: list[Override]) -> list[Override]:
     return ends
 
 
-def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...]) -> Config:
+def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str]) -> Config:
     """The config that a run was made with, changed by overrides.
 
     Args:
         saved: a run's config.yaml.
-        may_change: the keys that an override may name; "eval." stands for all that begin so.
-            `data` takes the whole group from the file of that name.
+        may_change: the keys that an override may name. `data` takes the whole group from the file
+            of that name.
 
     Raises:
         UserError: names the file or the override that is wrong.
@@ -137,30 +184,42 @@ def changed_config(saved: Path, overrides: list[str], may_change: tuple[str, ...
         raise UserError(f"{saved.parent}: expected a run directory, which has a {saved.name}")
     here = job_config([])
     with explained(None):
-        config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(saved))
+        config = OmegaConf.load(saved)
+        assert isinstance(config, DictConfig)
         # The run may come from another machine.
         config.cache_dir = here.cache_dir
         parsed = OverridesParser.create().parse_overrides(overrides)
+        allowed = set(may_change)
         for override in parsed:
             _refuse_no_setting(override)
-            key = override.key_or_group
-            choices = [leaf for leaf in leaves() if leaf.startswith(may_change)]
-            if key not in (*choices, *may_change):
-                offered = nearest(key, choices)
-                raise UserError(f"{key}: cannot be changed afterwards; expected {offered}")
+            if override.key_or_group not in allowed:
+                raise UserError(
+                    f"{override.key_or_group}: cannot be changed afterwards; "
+                    f"expected {_may_change(override.key_or_group, allowed)}"
+                )
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: expected one value")
-        # Groups first, as Hydra does it.
-        for override in sorted(parsed, key=lambda override: override.key_or_group != "data"):
+        for override in parsed:  # groups first, as Hydra does it
             if override.key_or_group == "data":
-                chosen = OmegaConf.structured(DataConfig)
-                config.data = OmegaConf.merge(chosen, _option("data", override.value()).content())
-            else:
+                config.data = _option("data", override.value()).content()
+        reads = {
+            group: _reads(group, config[group].get("name")) | frozenset(map(str, config[group]))
+            for group in GROUPS
+        }
+        config = OmegaConf.merge(OmegaConf.structured(all_keys()), config)
+        for override in parsed:
+            if override.key_or_group != "data":
                 OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
-        changed = to_config(config)
-    _refuse_unread(parsed, [changed], None)
+        changed = to_config(config, reads=reads)
+    _refuse_unread(parsed, [changed])
     _check(changed)
     return changed
+
+
+def _may_change(wrong: str, allowed: set[str]) -> str:
+    """What to offer in the place of a key that is not allowed."""
+    close = nearest(wrong, allowed)
+    return close if close in allowed or " or " in close else ", ".join(sorted(allowed))
 
 
 def _option(group: str, name: object) -> groups.Option:
@@ -170,11 +229,10 @@ def _option(group: str, name: object) -> groups.Option:
     return options[str(name)]
 
 
-GROUPS = ("data", "model", "algo", "tracker")
-FACTS = (
-    *("name", "kind", "regression", "counted", "images_only", "smallest_image"),
-    *("first_order", "compilable", "pretrains", "classifies"),
-)
+GROUPS = tuple(groups.CODE)
+FIXED = {name for name, key in KEYS.items() if key.role in (Role.choice, Role.fact)} | {
+    f"tracker.{name}" for name in ("name", "kind")
+}
 JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
@@ -193,10 +251,10 @@ def _refuse_no_setting(override: Override) -> None:
         raise UserError(f"{line}: a config names no Python code; expected hydra/launcher=NAME")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
         raise UserError(f"{line}: expected a plain path")
-    group, _, fact = key.partition(".")
-    if group in GROUPS and fact in FACTS:
+    if key in FIXED:
+        group = key.partition(".")[0]
         raise UserError(f"{key}: tells what the {group} is; expected another choice, {group}=...")
-    known = key in (*leaves(), *groups.SHOWN)
+    known = key in (*KEYS, *groups.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
 
@@ -236,20 +294,55 @@ def search_path(config_dir: Path | None) -> list[str]:
     return [f"hydra.searchpath=['file://{quoted}']"]
 
 
-def to_config(composed: object) -> Config:
-    """The typed config; every interpolation resolved, every key present."""
+def searched(search_path: Iterable[str]) -> Path | None:
+    """The user's own folder of groups, from Hydra's setting that `search_path` made."""
+    return next((Path(each.removeprefix("file://")) for each in search_path), None)
+
+
+def to_config(
+    composed: object,
+    config_dir: Path | None = None,
+    reads: dict[str, frozenset[str]] | None = None,
+) -> Config:
+    """The typed config; every interpolation resolved, every key present.
+
+    Args:
+        reads: for each group the keys that its choice reads; none: those that its file lists.
+    """
     assert isinstance(composed, DictConfig)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
     # The schema once more, since Hydra's + lets keys in that it does not have.
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+    merged = OmegaConf.merge(OmegaConf.structured(all_keys()), composed)
+    config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
+    for group in GROUPS:
+        whole = getattr(config, group)
+        known = groups.own_keys(group, whole.kind)
+        listed = reads[group] if reads else _reads(group, whole.name, config_dir)
+        read = listed or frozenset(map(str, composed[group]))
+        names = {each.name for each in fields(known)}  # type: ignore[arg-type]
+        chosen = known(**{name: getattr(whole, name) for name in names & read})
+        chosen.reads = frozenset(names & read)
+        setattr(config, group, chosen)
     for key in ("root", "split_file"):
         path = getattr(config.data, key)
         if path is not None:
             setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
     return config
+
+
+def _reads(group: str, name: object, config_dir: Path | None = None) -> frozenset[str]:
+    """The keys that a choice reads: those that its file lists. Without a file, none."""
+    files = {option.name: option for option in groups.options(group, config_dir)}
+    return frozenset(files[str(name)].keys()) if name in files else frozenset()
+
+
+def _is_read(name: str, config: Config) -> bool:
+    """Whether a dotted key is one that a run reads; a group and whatever is in none are."""
+    group, _, rest = name.partition(".")
+    return group not in GROUPS or not rest or rest.partition(".")[0] in getattr(config, group).reads
 
 
 def _check(config: Config) -> None:
@@ -269,26 +362,19 @@ def parse(overrides: list[str]) -> list[Override]:
     return OverridesParser.create(config_loader=loader).parse_overrides(overrides)
 
 
-def _refuse_unread(
-    overrides: list[Override], configs: list[Config], config_dir: Path | None
-) -> None:
+def _refuse_unread(overrides: Iterable[Override], configs: list[Config]) -> None:
     """A key that no job of these overrides reads is a mistake, not a setting."""
     for override in overrides:
-        group, _, rest = override.key_or_group.partition(".")
-        if not rest or group not in GROUPS:
+        key = override.key_or_group
+        if any(_is_read(key, config) for config in configs):
             continue
-        key = rest.partition(".")[0]
-        files = {option.name: option for option in groups.options(group, config_dir)}
-        names = sorted({str(getattr(config, group).name) for config in configs})
-        if not all(name in files for name in names):
-            continue
-        read = set[str]().union(*(files[name].keys() for name in names))
-        if key not in read:
-            choices = [f"{group}.{name}" for name in read - set(FACTS)]
-            raise UserError(
-                f"{group}.{rest}: {group}={','.join(names)} does not read it; "
-                f"expected {nearest(f'{group}.{key}', choices)}"
-            )
+        group = key.partition(".")[0]
+        chosen = [getattr(config, group) for config in configs]
+        names = sorted({str(each.name) for each in chosen})
+        read = {f"{group}.{name}" for each in chosen for name in each.reads} - FIXED
+        raise UserError(
+            f"{key}: {group}={','.join(names)} does not read it; expected {nearest(key, read)}"
+        )
 
 
 @contextmanager
@@ -343,7 +429,7 @@ def _wrong_override(error: Exception) -> str:
 
 
 def _no_such_key(key: str) -> str:
-    return f"{key}: no such key; expected {nearest(key, [*leaves(), *groups.SHOWN])}"
+    return f"{key}: no such key; expected {nearest(key, [*KEYS, *groups.SHOWN])}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

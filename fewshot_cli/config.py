@@ -1,19 +1,101 @@
-"""What a run can be told: the typed schema of every group, and the checks across its keys."""
+"""What a run can be told: each key once, with its type, default, bounds, role and meaning."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, get_args, get_type_hints
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 
 class UserError(Exception):
     """The user's input is wrong: one line that names the key or file; exit status 2."""
+
+
+class Role(Enum):
+    """What a key is for. `identity.py` says which roles are part of what a run is."""
+
+    setting = "setting"  # shapes the figures
+    seed = "seed"
+    length = "length"  # how long the run is: it may grow when the run goes on
+    means = "means"  # how the figures are computed
+    place = "place"  # where something is
+    habit = "habit"  # how often something is written
+    label = "label"  # says something about the run
+    choice = "choice"  # names a choice of a group; no user sets it by itself
+    fact = "fact"  # what a choice is; no user sets it by itself
+
+
+class Shapes(Enum):
+    """What a key shapes, from the start of a run to its end."""
+
+    training = "training"
+    tasks = "tasks"  # which tasks there are, those of the meta-test included
+    test = "test"  # how a trained network is tested on its tasks
+
+
+@dataclass(frozen=True)
+class Key:
+    """What `key` says of a field.
+
+    Attributes:
+        bits: whether another value leaves other weights.
+    """
+
+    default: Any
+    role: Role = Role.setting
+    shapes: Shapes = Shapes.training
+    above: float | None = None
+    least: float | None = None
+    most: float | None = None
+    bits: bool = True
+    help: str = ""
+
+    @property
+    def bounds(self) -> str:
+        """The numbers that fit, in words; empty where all do."""
+        if self.above is not None:
+            return "above 0" if self.above == 0 else f"above {self.above}"
+        if self.most is not None:
+            return f"{self.least} to {self.most}"
+        return "" if self.least is None else f"{self.least} or more"
+
+    def fits(self, value: object) -> bool:
+        """Whether a number is within the bounds; nan is within none."""
+        return (
+            isinstance(value, int | float)
+            and math.isfinite(value)
+            and (self.above is None or value > self.above)
+            and (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+        )
+
+
+def key(default: Any = MISSING, **said: Any) -> Any:
+    """A field of a schema; the arguments are those of `Key`.
+
+    A default never changes once it is released, since it is no part of what a run is; it is what
+    the code did before it had the key.
+    """
+    known = {"key": Key(default, **said)}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=known)
+    return field(default=default, metadata=known)
+
+
+class Group:
+    """The keys of a group.
+
+    Attributes:
+        reads: the names of those that the choice reads; the others keep their defaults and are
+            not recorded.
+    """
+
+    def __post_init__(self) -> None:
+        self.reads = frozenset(each.name for each in fields(self))  # type: ignore[arg-type]
 
 
 class Split(Enum):
@@ -93,132 +175,177 @@ class Checkpoint(Enum):
 class SplitSizes:
     """Numbers of classes, before rotations."""
 
-    train: int = MISSING
-    valid: int = MISSING
-    test: int = MISSING
+    train: int = key(shapes=Shapes.tasks, above=0, help="classes of meta-train")
+    valid: int = key(shapes=Shapes.tasks, above=0, help="classes of meta-validation")
+    test: int = key(shapes=Shapes.tasks, above=0, help="classes of meta-test")
 
 
 @dataclass
 class Fractions:
     """Shares of the classes; their sum is 1."""
 
-    train: float = MISSING
-    valid: float = MISSING
-    test: float = MISSING
+    train: float = key(shapes=Shapes.tasks, above=0, help="share of meta-train")
+    valid: float = key(shapes=Shapes.tasks, above=0, help="share of meta-validation")
+    test: float = key(shapes=Shapes.tasks, above=0, help="share of meta-test")
 
 
 @dataclass
 class Augment:
     """What changes the images of meta-training, each by its own draw."""
 
-    flip: bool = False  # left and right, half of them
-    crop: int = 0  # pixels around an image that are reflected before it is cut out anew
-    colour: float = 0.0  # brightness, contrast and saturation change by up to this share
+    flip: bool = key(False, help="left and right, half of them")
+    crop: int = key(0, least=0, help="pixels reflected around an image before it is cut out anew")
+    colour: float = key(
+        0.0, least=0, most=1, help="share by which brightness, contrast and saturation change"
+    )
 
 
 @dataclass
-class DataConfig:
-    name: str = MISSING
-    kind: str = MISSING  # the file in fewshot_cli/data/
-    regression: bool = False
-    counted: bool = False  # `classes` and `samples` show when the data is loaded
-    image_size: int | None = None  # pixels a side; none: the inputs are no images
+class DataConfig(Group):
+    name: str = key(role=Role.choice, shapes=Shapes.tasks, help="the choice")
+    kind: str = key(role=Role.choice, shapes=Shapes.tasks, help="its file in data/")
+    regression: bool = key(False, role=Role.fact, help="targets are numbers, not classes")
+    counted: bool = key(
+        False, role=Role.fact, help="`classes` and `samples` show when the data is loaded"
+    )
+    image_size: int | None = key(
+        None, shapes=Shapes.tasks, above=0, help="pixels a side; null: the inputs are no images"
+    )
     classes: SplitSizes | None = None
-    samples: int | None = None  # images of each class
-    root: str | None = None
-    split: Split = Split.random
-    split_seed: int = 0
-    rotations: Rotations = Rotations.none
-    colour: Colour = Colour.rgb
-    invert: bool = False
-    min_images: int | None = None  # of a class, or it is left out
+    samples: int | None = key(None, shapes=Shapes.tasks, above=0, help="images of each class")
+    root: str | None = key(
+        None, role=Role.place, shapes=Shapes.tasks, help="the folder of the data"
+    )
+    fingerprint: str | None = key(
+        None,
+        role=Role.fact,
+        shapes=Shapes.tasks,
+        help="digest of what a run found in `root`; a run writes it when it begins",
+    )
+    split: Split = key(Split.random, shapes=Shapes.tasks, help="how classes go to the splits")
+    split_seed: int = key(0, shapes=Shapes.tasks, least=0, help="of the lot that splits classes")
+    rotations: Rotations = key(
+        Rotations.none, shapes=Shapes.tasks, help="splits with every class turned, as new classes"
+    )
+    colour: Colour = key(Colour.rgb, shapes=Shapes.tasks, help="how images are read")
+    invert: bool = key(False, shapes=Shapes.tasks, help="ink is 1 on 0")
+    min_images: int | None = key(
+        None, shapes=Shapes.tasks, above=0, help="of a class, or it is left out"
+    )
     fractions: Fractions | None = None
-    split_file: str | None = None
+    split_file: str | None = key(
+        None, shapes=Shapes.tasks, help="a CSV with the columns class,split instead of a lot"
+    )
     augment: Augment = field(default_factory=Augment)
 
 
 @dataclass
-class ModelConfig:
-    name: str = MISSING
-    kind: str = MISSING  # the file in fewshot_cli/models/
-    images_only: bool = False
-    smallest_image: int = 2  # pixels a side; with max-pooling, a CNN-4 needs more
-    hidden: list[int] = field(default_factory=list)
-    channels: int = 64
-    downsample: Downsample = Downsample.stride
-    features: Features = Features.mean
+class ModelConfig(Group):
+    name: str = key(role=Role.choice, help="the choice")
+    kind: str = key(role=Role.choice, help="its file in models/")
+    images_only: bool = key(False, role=Role.fact, help="takes images alone")
+    smallest_image: int = key(2, role=Role.fact, help="pixels a side of the smallest that it takes")
+    hidden: list[int] = key([], above=0, help="widths of the hidden layers")
+    channels: int = key(64, above=0, help="of a convolution, or of the first block")
+    downsample: Downsample = key(Downsample.stride, help="how a block halves its picture")
+    features: Features = key(Features.mean, help="what the linear head reads of the last map")
 
 
 @dataclass
-class AlgoConfig:
-    """One schema for all algorithms, so that one sweep can set a key across several of them.
+class AlgoConfig(Group):
+    """The keys that several algorithms share, so that one sweep can set a key across them.
 
-    An algorithm's YAML lists the keys that it reads.
+    An algorithm's YAML lists those that it reads. Keys of its own stand in its own file, in a
+    dataclass that derives from this one.
     """
 
-    name: str = MISSING
-    kind: str = MISSING  # the file in fewshot_cli/algorithms/
-    first_order: bool = False
-    compilable: bool = False  # its file makes use of `compile` and `recompute`
-    pretrains: bool = False  # trains one network on all meta-train classes
-    classifies: bool = False  # and does nothing else
-    inner_lr: float = 0.01
-    inner_steps: int | None = None  # none: no inner loop in training
-    inner_optimizer: Optimizer = Optimizer.sgd
-    inner_batch: int | None = None  # images an inner step; none: the whole support set
-    carry_state: bool = False  # the inner optimiser's state goes on from task to task
-    train_shots: int | None = None  # images of a class in training; none: `shots`
-    layers: Layers = Layers.all
-    multi_step: int = 0  # iterations until only the last inner step's query loss counts
-    learn_rates: bool = False  # the inner rates, one for each layer and step
-    first_order_iterations: int = 0  # that come before those of second order
-    eval_steps: int = 0
-    eval_inner_batch: int | None = None
-    meta_optimizer: Optimizer = Optimizer.adam
-    meta_lr: float = 0.001
-    meta_schedule: Schedule = Schedule.constant
-    meta_clip: float | None = None  # clips every entry of the meta-gradient to +-this
+    name: str = key(role=Role.choice, help="the choice")
+    kind: str = key(role=Role.choice, help="its file in algorithms/")
+    first_order: bool = key(
+        False, role=Role.choice, help="the Jacobian of the inner loop is taken as the identity"
+    )
+    compilable: bool = key(
+        False, role=Role.fact, help="its file makes use of `compile` and `recompute`"
+    )
+    pretrains: bool = key(False, role=Role.fact, help="trains one network on all train classes")
+    classifies: bool = key(False, role=Role.fact, help="cannot do regression")
+    inner_lr: float = key(0.01, shapes=Shapes.test, above=0, help="inner learning rate")
+    inner_steps: int | None = key(None, above=0, help="steps in training; null: no inner loop")
+    inner_optimizer: Optimizer = key(Optimizer.sgd, help="Adam has beta1 0")
+    inner_batch: int | None = key(
+        None, above=0, help="examples an inner step; null: the whole support set"
+    )
+    carry_state: bool = key(False, help="the inner optimiser's state goes on from task to task")
+    train_shots: int | None = key(
+        None, above=0, help="examples of a class in training; null: as `shots`"
+    )
+    layers: Layers = key(Layers.all, shapes=Shapes.test, help="what fine-tuning moves")
+    multi_step: int = key(
+        0, least=0, help="iterations until only the last inner step's query loss counts"
+    )
+    learn_rates: bool = key(False, help="an inner rate of its own for each layer and step")
+    first_order_iterations: int = key(0, least=0, help="that come before those of second order")
+    eval_steps: int = key(0, shapes=Shapes.test, least=0, help="adaptation steps in the test")
+    eval_inner_batch: int | None = key(
+        None, shapes=Shapes.test, above=0, help="examples an inner step in the test; null: all"
+    )
+    meta_optimizer: Optimizer = key(Optimizer.adam, help="moves the meta-parameters")
+    meta_lr: float = key(0.001, above=0, help="meta learning rate")
+    meta_schedule: Schedule = key(Schedule.constant, help="of the meta learning rate")
+    meta_clip: float | None = key(
+        None, above=0, help="clips each entry of the meta-gradient to +- this"
+    )
 
 
 @dataclass
 class EvalConfig:
-    tasks: int = MISSING
-    valid_tasks: int = MISSING
-    every: int = MISSING  # iterations between two meta-validations
-    queries: int = MISSING  # per class
-    seed: int = MISSING  # draws the validation and test tasks, the same for every run
-    checkpoint: Checkpoint = MISSING
-    transductive: bool = MISSING  # all queries of a task in one batch, or each with the support set
+    tasks: int = key(shapes=Shapes.tasks, above=0, help="tasks of the meta-test")
+    valid_tasks: int = key(shapes=Shapes.test, above=0, help="tasks of a meta-validation")
+    every: int = key(shapes=Shapes.test, above=0, help="iterations between two meta-validations")
+    queries: int = key(shapes=Shapes.tasks, above=0, help="query examples of a class in the test")
+    seed: int = key(
+        shapes=Shapes.tasks, least=0, help="draws the tasks of the test, alike for all runs"
+    )
+    checkpoint: Checkpoint = key(
+        Checkpoint.best, shapes=Shapes.test, bits=False, help="which one is tested"
+    )
+    transductive: bool = key(
+        True,
+        shapes=Shapes.test,
+        help="all queries of a task in one batch; false: each alone with the support set",
+    )
 
 
 @dataclass
-class TrackerConfig:
-    name: str = MISSING
-    kind: str = MISSING  # the file in fewshot_cli/trackers/
-    uri: str | None = None
+class TrackerConfig(Group):
+    name: str = key(role=Role.place, help="the choice")
+    kind: str = key(role=Role.place, help="its file in trackers/")
+    uri: str | None = key(None, role=Role.place, help="of its store")
 
 
 @dataclass
 class CheckpointConfig:
     """How often to save, besides at each meta-validation."""
 
-    every: int | None = MISSING  # iterations
-    minutes: float = MISSING
+    every: int | None = key(None, role=Role.habit, above=0, help="iterations; null: by time alone")
+    minutes: float = key(10.0, role=Role.habit, above=0, help="at most, between two checkpoints")
 
 
 @dataclass
 class Published:
     """What a paper gives for an experiment."""
 
-    source: str = MISSING
-    iterations: int = MISSING  # of its training
-    figures: dict[int, float] = MISSING  # accuracy (loss for regression) by adaptation steps
-    ci95: float | None = None
+    source: str = key(role=Role.label, help="the paper")
+    iterations: int = key(role=Role.label, help="of its training")
+    figures: dict[int, float] = key(
+        role=Role.label, help="accuracy (loss for regression) by adaptation steps"
+    )
+    ci95: float | None = key(None, role=Role.label, help="half-width of their interval")
 
 
 @dataclass
 class Config:
-    """A whole run; conf/config.yaml holds the defaults."""
+    """A whole run; conf/config.yaml holds what a run has when nothing is said."""
 
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
@@ -226,46 +353,73 @@ class Config:
     tracker: TrackerConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    seed: int = MISSING
-    ways: int = MISSING
-    shots: int = MISSING
-    queries: int = MISSING  # per class, in training
-    meta_batch: int = MISSING  # tasks a meta-update
-    iterations: int = MISSING  # meta-updates
-    log_every: int = MISSING  # iterations a row of metrics.csv
-    record_paths: bool = MISSING  # the weights at each meta-validation, for `fewshot plot paths`
-    batching: Batching = MISSING
-    chunk: int | None = MISSING  # tasks that adapt at once with batching=stacked; none: all
-    compile: bool = MISSING  # the meta-update, by torch.compile
-    recompute: bool = MISSING  # inner steps on the backward pass, to save memory
-    precision: Precision = MISSING
+    seed: int = key(role=Role.seed, least=0, help="of all draws but those of the test's tasks")
+    ways: int = key(shapes=Shapes.tasks, above=0, help="classes of a task")
+    shots: int = key(shapes=Shapes.tasks, above=0, help="support examples of a class")
+    queries: int = key(above=0, help="query examples of a class, in training")
+    meta_batch: int = key(above=0, help="tasks a meta-update")
+    iterations: int = key(role=Role.length, least=0, help="meta-updates")
+    log_every: int = key(role=Role.habit, above=0, help="iterations a row of metrics.csv")
+    record_paths: bool = key(
+        False, role=Role.habit, help="keep the weights at each meta-validation, for `plot paths`"
+    )
+    batching: Batching = key(
+        Batching.auto, role=Role.means, shapes=Shapes.test, help="how many tasks adapt at once"
+    )
+    chunk: int | None = key(
+        None,
+        role=Role.means,
+        shapes=Shapes.test,
+        above=0,
+        help="tasks at once with batching=stacked; null: all",
+    )
+    compile: bool = key(False, role=Role.means, help="the meta-update, by torch.compile")
+    recompute: bool = key(
+        False, role=Role.means, help="inner steps again on the backward pass, to save memory"
+    )
+    precision: Precision = key(Precision.float32, shapes=Shapes.test, help="bf16 is mixed")
     published: Published | None = None  # to compare with; an experiment brings it
-    device: str = MISSING
-    threads: int | None = MISSING  # of this process; none: as many as the machine has cores
-    cache_dir: str = MISSING
+    device: str = key(
+        role=Role.place, shapes=Shapes.test, help="auto, cpu, cuda or cuda:N; auto: cuda if there"
+    )
+    threads: int | None = key(
+        None, role=Role.means, above=0, help="of this process; null: one a core"
+    )
+    cache_dir: str = key(role=Role.place, shapes=Shapes.test, help="of rendered and decoded images")
 
 
-def register() -> None:
-    """Make the schemas known to Hydra, under the names that conf/ refers to."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+def keys(schema: Any = Config, prefix: str = "") -> dict[str, Key]:
+    """Every key of a schema, by its dotted name."""
+    found: dict[str, Key] = {}
+    hints = get_type_hints(schema)
+    for each in fields(schema):
+        options = [hints[each.name], *get_args(hints[each.name])]
+        inner = next((option for option in options if is_dataclass(option)), None)
+        if inner:
+            found |= keys(inner, f"{prefix}{each.name}.")
+        else:
+            found[prefix + each.name] = each.metadata["key"]
+    return found
 
 
-POSITIVE = [
-    *("ways", "shots", "queries", "meta_batch", "log_every", "chunk"),
-    "threads",
-    *("eval.tasks", "eval.valid_tasks", "eval.every", "eval.queries"),
-    *("algo.inner_lr", "algo.inner_steps", "algo.inner_batch", "algo.eval_inner_batch"),
-    *("algo.train_shots", "algo.meta_lr", "algo.meta_clip", "model.channels", "model.hidden"),
-    *("data.image_size", "data.samples", "checkpoint.every", "checkpoint.minutes"),
-    *("data.classes.train", "data.classes.valid", "data.classes.test", "data.min_images"),
-    *("data.fractions.train", "data.fractions.valid", "data.fractions.test"),
-]
-NOT_NEGATIVE = [
-    *("seed", "eval.seed", "iterations", "algo.eval_steps", "data.split_seed"),
-    *("algo.multi_step", "algo.first_order_iterations"),
-    *("data.augment.crop", "data.augment.colour"),
-]
+def values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Key]]:
+    """The dotted name, the value and the key of everything that a config holds."""
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            yield from values(value, f"{prefix}{each.name}.")
+        elif "key" in each.metadata:
+            yield f"{prefix}{each.name}", value, each.metadata["key"]
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """What config.yaml holds of a run, nested: the keys that are read."""
+    whole: dict[str, Any] = asdict(config)
+    for name in whole:
+        group = getattr(config, name)
+        if isinstance(group, Group):
+            whole[name] = {key: whole[name][key] for key in whole[name] if key in group.reads}
+    return whole
 
 
 def check(config: Config) -> None:
@@ -274,17 +428,11 @@ def check(config: Config) -> None:
     Raises:
         UserError: names the key, its value and what it may be.
     """
-    for keys, wanted, fits in (
-        (POSITIVE, "above 0", operator.gt),
-        (NOT_NEGATIVE, "0 or more", operator.ge),
-    ):
-        for key in keys:
-            values = lookup(config, key)
-            for value in values if isinstance(values, list) else [values]:
-                # Written so that nan fails too.
-                number = isinstance(value, int | float)  # in a list there may be anything
-                if value is not None and not (number and fits(value, 0) and value < float("inf")):
-                    raise UserError(f"{key}={value}: expected a finite number {wanted}")
+    for name, value, known in values(config):
+        for number in value if isinstance(value, list) else [value]:
+            if known.bounds and number is not None and not known.fits(number):
+                kind = "" if known.most is not None else "a finite number "
+                raise UserError(f"{name}={number}: expected {kind}{known.bounds}")
     _check_model(config)
     if config.data.regression:
         if config.algo.classifies:
@@ -345,8 +493,6 @@ def _check_classes(config: Config) -> None:
             f"data.augment.crop={data.augment.crop}: expected less than "
             f"data.image_size={data.image_size}"
         )
-    if data.augment.colour > 1:
-        raise UserError(f"data.augment.colour={data.augment.colour}: expected 0 to 1")
     for key in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
         if getattr(data, key) is None:
             raise UserError(f"data.{key}=null: data={data.name} needs a value")
@@ -424,13 +570,3 @@ def lookup(config: Any, key: str) -> Any:
     for part in key.split("."):
         config = None if config is None else getattr(config, part)
     return config
-
-
-def leaves(schema: Any = Config, prefix: str = "") -> list[str]:
-    """Every dotted key of the schema, for "did you mean"."""
-    keys: list[str] = []
-    for name, hint in get_type_hints(schema).items():
-        options = [hint, *get_args(hint)]
-        inner = next((option for option in options if is_dataclass(option)), None)
-        keys += leaves(inner, f"{prefix}{name}.") if inner else [prefix + name]
-    return keys

@@ -1,18 +1,36 @@
-"""What can be chosen: the YAML files of each group, shipped or from a user's --config-dir."""
+"""What can be chosen: the YAML files of each group, and the keys that their code declares."""
 
 from __future__ import annotations
 
+import ast
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import MISSING
 
-from fewshot_cli.config import UserError
+from fewshot_cli import config as schema
+from fewshot_cli.config import (
+    AlgoConfig,
+    Config,
+    DataConfig,
+    Group,
+    ModelConfig,
+    TrackerConfig,
+    UserError,
+)
 
+# For each group the package with its code, and the keys that its choices share.
+CODE: dict[str, tuple[str, type[Group]]] = {
+    "data": ("data", DataConfig),
+    "model": ("models", ModelConfig),
+    "algo": ("algorithms", AlgoConfig),
+    "tracker": ("trackers", TrackerConfig),
+}
 SHOWN = ("data", "model", "algo", "tracker", "experiment")
 
 
@@ -72,3 +90,58 @@ def defaults() -> dict[str, str]:
     content = yaml.safe_load((shipped() / "config.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
     return {group: name for entry in entries for group, name in entry.items() if group in SHOWN}
+
+
+def own_keys(group: str, kind: str) -> type[Group]:
+    """The keys of a kind: those of its group, and those that its file of code adds.
+
+    A file adds keys by a dataclass that derives from the group's. Only that class is run, beside
+    the names of config.py, so that no key costs the import of torch.
+    """
+    if not kind.isidentifier():  # a saved config may hold anything, a path of its own included
+        return CODE[group][1]
+    return _declared(group, kind)
+
+
+@cache
+def _declared(group: str, kind: str) -> type[Group]:
+    package, shared = CODE[group]
+    file = Path(__file__).parent / package / f"{kind}.py"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if f"({shared.__name__})" not in text:
+        return shared
+    (declaration,) = (
+        node
+        for node in ast.parse(text, str(file)).body
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == shared.__name__ for base in node.bases)
+    )
+    names = vars(schema) | {"__name__": file.stem}
+    code = compile(ast.Module([declaration], []), str(file), "exec", dont_inherit=True)
+    exec(code, names)
+    declared: type[Group] = names[declaration.name]
+    return declared
+
+
+@cache
+def all_keys() -> type[Config]:
+    """The schema with the keys of all kinds: a sweep may set one that only some of its jobs read.
+
+    Raises:
+        TypeError: two kinds declare a key of one name in two ways.
+    """
+    whole: list[tuple[str, type[Group]]] = []
+    for group, (package, shared) in CODE.items():
+        added: dict[str, tuple[str, Any, Any]] = {}
+        shares = {each.name for each in fields(shared)}  # type: ignore[arg-type]
+        for file in sorted((Path(__file__).parent / package).glob("[a-z]*.py")):
+            for each in fields(_declared(group, file.stem)):  # type: ignore[arg-type]
+                if each.name in shares:
+                    continue
+                known = added.setdefault(each.name, (each.name, each.type, each))
+                if (known[1], known[2].metadata) != (each.type, each.metadata):
+                    raise TypeError(f"{file}: {each.name} is declared otherwise elsewhere")
+        whole.append((group, make_dataclass(shared.__name__, added.values(), bases=(shared,))))
+    return make_dataclass(
+        "Config", [(name, each, MISSING) for name, each in whole], bases=(Config,)
+    )

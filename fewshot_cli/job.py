@@ -9,7 +9,6 @@ import time
 from functools import cache
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -22,7 +21,6 @@ SECONDS_BETWEEN_LOOKS = 0.5
 FAILED = 1
 
 
-@hydra.main(config_path=f"pkg://{compose.CONF}", config_name="config", version_base=compose.VERSION)
 def job(composed: DictConfig) -> float | None:
     """One run in the folder that Hydra made for it, which may hold its beginning.
 
@@ -42,7 +40,7 @@ def job(composed: DictConfig) -> float | None:
         with directory.recorded(aloud=not sweep):
             from fewshot_cli.training.run import run
 
-            run(compose.to_config(composed), directory)
+            run(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)
     except SystemExit as end:
         if not sweep or end.code != FAILED:
             raise

@@ -10,16 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
-from unittest.mock import patch
 
-from hydra import initialize_config_module
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode
 
-from fewshot_cli import compose
+from fewshot_cli import compose, hydra_private
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.job import end_with_parent, job
 from fewshot_cli.progress import say
@@ -157,7 +152,8 @@ def look_at_needs(configs: list[Config]) -> None:
         # Whether a task fits the data is only known here for data that is counted when loaded.
         task = [config.ways, config.shots, config.queries, config.eval.queries]
         tasks = [*task, config.algo.train_shots] if config.data.counted else []
-        asked = (config.data, config.cache_dir, config.device, config.compile, tasks)
+        data = replace(config.data, fingerprint=None)  # which shows when it is loaded
+        asked = (data, config.cache_dir, config.device, config.compile, tasks)
         if asked not in seen:
             seen.append(asked)
             device_and_data(config)
@@ -165,14 +161,8 @@ def look_at_needs(configs: list[Config]) -> None:
 
 def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
     """What Hydra's own sweepers do, with the jobs that are wanted."""
-    with initialize_config_module(compose.CONF, job_name="fewshot", version_base=compose.VERSION):
-        loader = GlobalHydra.instance().config_loader()
-        config = loader.load_configuration(
-            "config",
-            [*sweep.searched, *sweep.words, "hydra.mode=MULTIRUN"],
-            RunMode.MULTIRUN,
-        )
-        context = HydraContext(loader, Callbacks(config))
+    with compose.initialize():
+        context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
         try:
             if sweep.searched:
                 sweeper = Plugins.instance().instantiate_sweeper(
@@ -215,5 +205,8 @@ def _every_result_awaited(launcher: Launcher) -> Iterator[None]:
         except (FailedJobError, UncompletedJobError):
             return [None]
 
-    with patch.object(Job, "results", or_nothing):
+    Job.results = or_nothing  # type: ignore[method-assign]
+    try:
         yield
+    finally:
+        Job.results = results  # type: ignore[method-assign]

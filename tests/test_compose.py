@@ -7,9 +7,9 @@ from helpers import IMAGE_MODELS, names, pairs
 from omegaconf import OmegaConf
 
 from fewshot_cli import groups
-from fewshot_cli.commands.evaluate import MAY_CHANGE
 from fewshot_cli.compose import changed_config, job_config, jobs
-from fewshot_cli.config import Config, UserError
+from fewshot_cli.config import Config, UserError, recorded
+from fewshot_cli.identity import may_change
 
 
 def compatible(data: str) -> list[str]:
@@ -108,7 +108,14 @@ def test_one_wrong_job_stops_the_sweep(overrides: list[str]) -> None:
 
 
 def test_in_a_sweep_a_key_must_be_read_by_one_of_its_algorithms() -> None:
-    assert len(jobs(["algo=maml,reptile", "algo.inner_batch=3,4"])) == 4
+    found = jobs(["algo=maml,reptile", "algo.inner_batch=3,4"])
+    assert [job.overrides for job in found] == [
+        ["algo=maml"],  # once, since it does not read the key
+        ["algo=reptile", "algo.inner_batch=3"],
+        ["algo=reptile", "algo.inner_batch=4"],
+    ]
+    assert [job.swept for job in found] == [",".join(job.overrides) for job in found]
+    assert found[0].config.algo == job_config([]).algo
     with pytest.raises(UserError, match=r"algo=fomaml,maml does not read it"):
         jobs(["algo=maml,fomaml", "algo.inner_batch=3,4"])
 
@@ -131,7 +138,7 @@ def test_groups_of_the_user_s_own(tmp_path: Path) -> None:
 
 
 def save(config: Config, path: Path) -> Path:
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(recorded(config))))
     return path
 
 
@@ -151,7 +158,7 @@ def test_a_user_s_own_file_does_not_take_a_shipped_name(tmp_path: Path) -> None:
 
 
 def changed(saved: Path, *overrides: str) -> Config:
-    return changed_config(saved, list(overrides), MAY_CHANGE)
+    return changed_config(saved, list(overrides), may_change("evaluate"))
 
 
 def test_a_saved_config_changes_only_where_it_is_told(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from fewshot_cli.compose import job_config
-from fewshot_cli.config import NOT_NEGATIVE, POSITIVE, UserError, leaves, lookup
+from fewshot_cli.config import Key, UserError, keys, lookup
+from fewshot_cli.groups import all_keys, options
 
 
 @pytest.mark.parametrize(
@@ -46,23 +47,30 @@ def test_what_no_run_can_do_is_refused(overrides: list[str], message: str) -> No
         job_config(overrides)
 
 
-@pytest.mark.parametrize("key", POSITIVE + NOT_NEGATIVE)
-def test_every_bound_refuses_what_is_below_it(key: str) -> None:
-    # The choices in which each group reads the key.
-    choices = {
-        "algo": ["algo=reptile"],
-        "data": ["data=omniglot"],
-        "model": ["model=fc" if key == "model.hidden" else "model=cnn4"],
-    }.get(key.partition(".")[0], [])
-    if key.startswith(("data.fractions", "data.min_images", "data.augment")):
-        choices = ["data=folder"]
-    of_maml = ("meta_clip", "inner_steps", "multi_step", "first_order_iterations")
-    if key in [f"algo.{name}" for name in of_maml]:
-        choices = ["algo=maml"]
-    wrong = "-1" if key in NOT_NEGATIVE else "0"
-    value = f"[{wrong}]" if key == "model.hidden" else wrong
-    with pytest.raises(UserError, match=rf"{key}={wrong}(\.0)?: expected a finite number"):
-        job_config([*choices, f"{key}={value}"])
+BOUNDED = {name: key for name, key in keys(all_keys()).items() if key.bounds}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_every_bound_refuses_what_is_below_it(name: str) -> None:
+    group, _, rest = name.partition(".")
+    readers = [
+        option.name
+        for option in (options(group) if group in ("data", "model", "algo") else [])
+        if rest.partition(".")[0] in option.keys()
+    ]
+    key: Key = BOUNDED[name]
+    wrong = -1 if key.above is None else 0
+    value = f"[{wrong}]" if name == "model.hidden" else wrong
+    choice = [f"{group}={readers[-1]}"] if readers else []
+    regression = ["model=mlp"] if choice == ["data=sinusoid"] else []
+    with pytest.raises(UserError, match=rf"{name}={wrong}(\.0)?: expected .*{key.bounds}"):
+        job_config([*choice, *regression, f"{name}={value}"])
+
+
+def test_every_key_says_what_it_is() -> None:
+    for name, key in keys(all_keys()).items():
+        assert key.help, name
+        assert "\n" not in key.help
 
 
 def test_rotations_raise_the_number_of_ways_that_there_are() -> None:
@@ -73,8 +81,8 @@ def test_rotations_raise_the_number_of_ways_that_there_are() -> None:
         job_config(big)
 
 
-def test_leaves_are_all_keys() -> None:
-    found = leaves()
+def test_keys_are_all_of_them() -> None:
+    found = keys()
     assert {"seed", "algo.inner_lr", "data.classes.train", "eval.tasks"} <= set(found)
     assert "data" not in found
     config = job_config([])

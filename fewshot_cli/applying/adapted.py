@@ -13,15 +13,11 @@ from fewshot_cli.applying.images import Form, support_set
 from fewshot_cli.applying.model import Judge, Model
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.identity import may_change
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import device_named
-
-MAY_CHANGE = (
-    *("eval.checkpoint", "eval.transductive", "device"),
-    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr", "algo.layers"),
-)
 
 
 def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
@@ -39,7 +35,7 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
         UserError: the run, an override or an image is wrong.
     """
     directory = RunDirectory(Path(run))
-    config = compose.changed_config(directory.config, list(overrides), MAY_CHANGE)
+    config = compose.changed_config(directory.config, list(overrides), _may_change())
     if config.data.image_size is None:
         raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
     checkpoint = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
@@ -62,6 +58,13 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
     together = config.eval.transductive
     judge = Judge(net, shown, together)
     return Model(judge, config.model, classes, form, together, device)
+
+
+def _may_change() -> set[str]:
+    """How the inner loop goes, and what is adapted."""
+    of_the_test = may_change("evaluate")
+    of_algorithms = {name for name in of_the_test if name.startswith("algo.")}
+    return of_algorithms | {"eval.checkpoint", "eval.transductive", "device"}
 
 
 def _shape(config: Config, state: checkpoints.State) -> tuple[int, int, int]:

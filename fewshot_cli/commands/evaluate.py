@@ -7,15 +7,9 @@ from pathlib import Path
 
 from fewshot_cli import compose
 from fewshot_cli.config import UserError
+from fewshot_cli.identity import may_change
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import RunDirectory, new_name
-
-# The rest of a run's config says how its weights came about.
-MAY_CHANGE = (
-    *("data", "data.", "eval.", "ways", "shots"),
-    *("batching", "chunk", "precision", "device", "cache_dir"),
-    *("algo.eval_steps", "algo.eval_inner_batch", "algo.inner_lr", "algo.layers"),
-)
 
 
 def evaluate(run: Path, overrides: list[str]) -> None:
@@ -26,8 +20,9 @@ def evaluate(run: Path, overrides: list[str]) -> None:
         SystemExit: 1 if the test failed.
     """
     trained = RunDirectory(run)
-    before = compose.changed_config(trained.config, [], MAY_CHANGE).data
-    config = compose.changed_config(trained.config, overrides, MAY_CHANGE)
+    before = compose.changed_config(trained.config, [], ()).data
+    # The rest of a run's config says how its weights came about.
+    config = compose.changed_config(trained.config, overrides, may_change("evaluate"))
     config.compile = False  # there is no meta-gradient in a test
     if config.data.regression != before.regression:
         raise UserError(f"data={config.data.name}: expected data of the kind of {before.name}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fewshot_cli import compose
-from fewshot_cli.commands.evaluate import MAY_CHANGE
 from fewshot_cli.config import UserError
+from fewshot_cli.identity import may_change
 from fewshot_cli.kinds import nearest
 from fewshot_cli.reports import style
 from fewshot_cli.runs.directory import RunDirectory, shown
@@ -29,7 +29,8 @@ def episode(overrides: list[str], predictions: Path | None, out: Path) -> None:
     if predictions is None:
         config = compose.job_config(overrides)
     else:
-        config = compose.changed_config(RunDirectory(predictions).config, overrides, MAY_CHANGE)
+        saved = RunDirectory(predictions).config
+        config = compose.changed_config(saved, overrides, may_change("evaluate"))
     if config.data.regression:
         raise UserError(f"data={config.data.name}: has no images; see `fewshot plot sinusoid`")
 

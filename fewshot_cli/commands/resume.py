@@ -6,12 +6,10 @@ from pathlib import Path
 
 from fewshot_cli import compose
 from fewshot_cli.config import UserError
+from fewshot_cli.identity import may_change
 from fewshot_cli.progress import say
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import RunDirectory, shown
-
-# Nothing else: a run is what one config makes of one seed.
-MAY_CHANGE = ("iterations", "checkpoint.", "device", "cache_dir", "data.root")
 
 
 def resume(run: Path, overrides: list[str]) -> None:
@@ -24,15 +22,15 @@ def resume(run: Path, overrides: list[str]) -> None:
     directory = RunDirectory(run)
     if not directory.config.is_file():
         raise UserError(f"{run}: expected a run directory, which has a {directory.config.name}")
-    config = compose.changed_config(directory.config, overrides, MAY_CHANGE)
+    config = compose.changed_config(directory.config, overrides, may_change("resume"))
 
     from fewshot_cli.training.run import run as train
     from fewshot_cli.training.setup import device_and_data
     from fewshot_cli.training.standing import left_in
 
     # What is wrong with these costs a line, not the run's status.
-    left = left_in(directory, config)
     device_and_data(config)
+    left = left_in(directory, config)
     where = "the beginning" if left is None else f"iteration {left.state['iteration']}"
     say(f"Going on from {where}: {shown(run)}")
     with directory.recorded():

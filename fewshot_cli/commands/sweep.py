@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from fewshot_cli import compose
-from fewshot_cli.config import UserError
+from fewshot_cli.config import Config, UserError
 from fewshot_cli.groups import shipped
 from fewshot_cli.launch import WRONG, Sweep, Task, launch
 from fewshot_cli.progress import say
@@ -39,7 +39,8 @@ def sweep(
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
     known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
-    folders = directory.folders([job_name(job.swept, job.config) for job in known.values()])
+    named = [(job_name(job.swept, job.config), job.config) for job in known.values()]
+    folders = directory.folders(named, _fingerprint)
     missing = [
         Task(job.overrides, run)
         for job, run in zip(known.values(), folders, strict=True)
@@ -60,6 +61,13 @@ def sweep(
     if status != WRONG:
         tell.rest(directory)
     sys.exit(status or tell.status)
+
+
+def _fingerprint(config: Config) -> str | None:
+    from fewshot_cli.training.setup import device_and_data
+
+    device_and_data(config)
+    return config.data.fingerprint
 
 
 class _Teller:

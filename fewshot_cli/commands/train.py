@@ -1,14 +1,14 @@
-"""`fewshot train`: check the overrides, then let Hydra run the job or the sweep."""
+"""`fewshot train`: check the overrides, then run the job or the sweep."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-from fewshot_cli import compose
+from omegaconf import OmegaConf
+
+from fewshot_cli import compose, hydra_private
 from fewshot_cli.commands.sweep import sweep
-from fewshot_cli.config import UserError
+from fewshot_cli.config import UserError, recorded
 from fewshot_cli.job import job
 from fewshot_cli.kinds import nearest
 from fewshot_cli.launch import look_at_needs
@@ -36,19 +36,30 @@ def train(
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
-    jobs = compose.jobs(overrides, config_dir, multirun, trusted)
     if multirun:
-        sweep(jobs, overrides, config_dir, dry_run)
+        sweep(compose.jobs(overrides, config_dir, trusted), overrides, config_dir, dry_run)
+        return
+    where, overrides = place(overrides, "run")
+    single = compose.single(overrides, config_dir, trusted)
+    if cfg is not None:
+        _show(single, cfg)
     elif dry_run:
         from fewshot_cli.training.run import dry_run as try_out
 
-        print(try_out(jobs[0].config))
+        print(try_out(single.config))
     else:
-        if cfg is None:
-            look_at_needs([jobs[0].config])
-            where, overrides = place(overrides, "run")
-            _reserve(where)
-        _hand_to_hydra(overrides, config_dir, cfg)
+        look_at_needs([single.config])
+        _reserve(where)
+        with compose.initialize():
+            hydra_private.run(job, single.composed)
+
+
+def _show(single: compose.Single, cfg: str) -> None:
+    """Print what a run records of its settings, or Hydra's own settings, or both."""
+    ours = OmegaConf.create(recorded(single.config))
+    theirs = OmegaConf.masked_copy(single.composed, "hydra")
+    shown = {"job": [ours], "hydra": [theirs], "all": [theirs, ours]}[cfg]
+    print("".join(map(OmegaConf.to_yaml, shown)), end="")
 
 
 def _reserve(where: Path) -> None:
@@ -60,11 +71,3 @@ def _reserve(where: Path) -> None:
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"{where}: {why}; expected a folder that can be made") from error
-
-
-def _hand_to_hydra(overrides: list[str], config_dir: Path | None, cfg: str | None) -> None:
-    """Hydra reads its own command line, and wants flags first."""
-    flags = ["--cfg", cfg] if cfg else []
-    sys.argv = ["fewshot", *flags, *overrides, *compose.search_path(config_dir)]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing them
-    job()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import typing
 
 from fewshot_cli import kinds
@@ -23,7 +24,7 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
     Raises:
         UserError: the data cannot be read; names the key or file.
     """
-    asked = (config, cache_dir, device)
+    asked = (dataclasses.replace(config, fingerprint=None), cache_dir, device)
     if _held.get("asked") != asked:
         _held.clear()  # first, so that two data sets are never in memory together
         source: TaskSource = kinds.call("data", config.kind, "load", config, cache_dir, device)

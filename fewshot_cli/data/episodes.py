@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,6 +42,15 @@ class ImageTasks:
             split: torch.tensor(list(classes.values()), dtype=torch.int64)
             for split, classes in self.sizes.items()
         }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of every image and of which class and split it is in."""
+        digest = hashlib.sha256()
+        for split, table in self.images.items():
+            digest.update(repr((split, list(self.sizes[split].items()), table.shape)).encode())
+            digest.update(table.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     def sample(
         self,

@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 
 from fewshot_cli.config import UserError
+from fewshot_cli.identity import FINGERPRINT, ROOT, identity, tasks
 from fewshot_cli.reports import paired, runs_read
 from fewshot_cli.reports.runs_read import DamagedError, Run, Values, where_it_is
-from fewshot_cli.reports.settings import has, identity, varied
+from fewshot_cli.reports.settings import has, varied
 from fewshot_cli.runs.directory import atomic
 
-# And all of data.*, but for what changes meta-training's images alone.
-TASKS = ("ways", "shots", "eval.queries", "eval.seed", "eval.tasks")
-TRAINING = "data.augment."
 WIDE = {"seeds and tasks": "over seeds and tasks", "tasks": "over the tasks of these runs"}
 FIGURES = [
     *("test", "seeds", "steps", "tasks", "measure", "mean", "ci95_seeds", "ci95_tasks"),
@@ -104,11 +102,13 @@ def compare(
     Raises:
         UserError: no setting is the baseline, or several of one test.
     """
+    runs = _with_fingerprints(runs)
     groups: dict[str, list[Run]] = {}
     left = [run for run in runs if run.status != "completed"]
     for run in runs:
         if run.status == "completed":
-            groups.setdefault(identity(run.settings), []).append(run)
+            same = repr(sorted(identity(run.settings, "compare").items()))
+            groups.setdefault(same, []).append(run)
     settings = []
     for group in groups.values():
         setting, others = _setting(group, steps)
@@ -124,6 +124,20 @@ def compare(
         raise UserError(f"--baseline {wanted}: no setting has that; expected one of the table's")
     differ = varied([run.settings for run in runs if run.settings])
     return Comparison(settings, left, differ, _caption(settings, chosen_before=bool(baseline)))
+
+
+def _with_fingerprints(runs: Sequence[Run]) -> list[Run]:
+    """A run from before fingerprints were taken gets that of the other runs on its folder."""
+    known: dict[Any, set[Any]] = {}
+    for run in runs:
+        known.setdefault(run.settings.get(ROOT), set()).add(run.settings.get(FINGERPRINT))
+    filled = []
+    for run in runs:
+        of_folder = known[run.settings.get(ROOT)] - {None}
+        if run.settings.get(ROOT) is not None and len(of_folder) == 1:
+            run = replace(run, settings=run.settings | {FINGERPRINT: next(iter(of_folder))})
+        filled.append(run)
+    return filled
 
 
 def write_csv(directories: Iterable[Path], path: Path) -> None:
@@ -173,12 +187,7 @@ def _name_tests(settings: Iterable[Setting]) -> None:
     """The same letter for those that met the same tasks."""
     letters: dict[str, str] = {}
     for setting in settings:
-        tasks = {
-            key: value
-            for key, value in setting.settings.items()
-            if key in TASKS or (key.startswith("data.") and not key.startswith(TRAINING))
-        }
-        met = repr((sorted(tasks.items()), setting.values.shape[1]))
+        met = repr((sorted(tasks(setting.settings).items()), setting.values.shape[1]))
         setting.test = letters.setdefault(met, _letter(len(letters)))
 
 

@@ -1,4 +1,4 @@
-"""Settings of runs by dotted key: which are the same, which differ, what a user's word means."""
+"""Settings of runs by dotted key: which differ, and what a user's word means."""
 
 from __future__ import annotations
 
@@ -7,29 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fewshot_cli.config import UserError
+from fewshot_cli.identity import identity
 from fewshot_cli.kinds import nearest
 
-# A run may differ in them and still be one more seed of the same setting.
-NO_SETTINGS = ("seed", "device", "cache_dir", "published.", "tracker.", "record_paths")
 NAMES = ("algo.name", "data.name", "model.name")
-
-
-def identity(settings: Mapping[str, Any]) -> str:
-    """The same for runs that differ only in their seed, and equal only for those."""
-    return repr(sorted(pair for pair in settings.items() if not pair[0].startswith(NO_SETTINGS)))
 
 
 def varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys that differ, but for those that each name (of algorithm, data, model) settles."""
-    if not settings:
-        return []
-    keys = dict.fromkeys(
-        key for each in settings for key in each if not key.startswith(NO_SETTINGS)
-    )
-    differ = [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+    counted = [identity(each, "compare") for each in settings]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    differ = [key for key in keys if len({repr(each.get(key)) for each in counted}) > 1]
     names = [key for key in NAMES if key in differ]
     by_name: dict[str, dict[str, set[str]]] = {}
-    for each in settings:
+    for each in counted:
         values = by_name.setdefault(repr([each.get(name) for name in names]), {})
         for key in differ:
             values.setdefault(key, set()).add(repr(each.get(key)))

@@ -20,7 +20,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from fewshot_cli.config import Config, UserError
+from fewshot_cli.config import Config, UserError, recorded
 from fewshot_cli.progress import say
 from fewshot_cli.runs.signals import terminable
 
@@ -64,11 +64,15 @@ class RunDirectory:
     def begin(self, config: Config, metrics: str = ",".join(COLUMNS) + "\n") -> None:
         """Write the config, metrics.csv as far as it goes already and the status `running`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with atomic(self.config) as file:
-            file.write(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+        self.record(config)
         with atomic(self.metrics) as file:
             file.write(metrics)
         self.mark("running")
+
+    def record(self, config: Config) -> None:
+        """Write config.yaml: the settings that the run reads."""
+        with atomic(self.config) as file:
+            file.write(OmegaConf.to_yaml(OmegaConf.create(recorded(config))))
 
     def add(self, rows: Sequence[Metrics]) -> None:
         """Append rows to metrics.csv, in one write.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from fewshot_cli import identity
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import RunDirectory
 
@@ -24,10 +28,12 @@ def job_name(swept: str, config: Config) -> str:
 
 
 def digest(config: Config) -> str:
-    """The same for two configs that ask for the same figures."""
-    content = asdict(config)
-    del content["cache_dir"], content["tracker"]
-    text = json.dumps(content, sort_keys=True, default=lambda choice: choice.value)
+    """The same for two configs that ask for the same run."""
+    return _digest(identity.of(config, "job"))
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
@@ -61,7 +67,47 @@ class SweepDirectory:
         found = self.path.glob("*/.hydra") if self.path.is_dir() else []
         return [RunDirectory(path.parent) for path in sorted(found)]
 
-    def folders(self, wanted: list[str]) -> list[RunDirectory]:
-        """The folder of each job, given by `job_name`; one that is there goes by its digest."""
+    def folders(
+        self, wanted: Sequence[tuple[str, Config]], fingerprint: Callable[[Config], str | None]
+    ) -> list[RunDirectory]:
+        """The folder of each job, given by its `job_name` and config, old or new.
+
+        A job that is there is known by the digest in its folder's name. Where an earlier release
+        made that digest of other settings, or where the data lay elsewhere, it is known by what
+        its config.yaml says.
+
+        Args:
+            fingerprint: of the data that a config names; asked where only that can tell.
+        """
+        digests = [name[-DIGITS:] for name, _ in wanted]
         there = {run.path.name[-DIGITS:]: run for run in self.jobs()}
-        return [there.get(name[-DIGITS:], RunDirectory(self.path / name)) for name in wanted]
+        others = [run for name, run in there.items() if name not in digests]
+        by_content: dict[str, RunDirectory] = {}
+        for run in others if any(name not in there for name in digests) else []:
+            saved = _saved(run)
+            by_content[_digest(identity.identity(saved, "job"))] = run
+            if saved.get(identity.FINGERPRINT):
+                by_content[_moved(saved, saved[identity.FINGERPRINT])] = run
+        found = []
+        for name, config in wanted:
+            run = there.get(name[-DIGITS:]) or by_content.get(name[-DIGITS:])
+            if run is None and by_content and config.data.root is not None:
+                settings = dict(identity.flat(identity.recorded(config)))
+                run = by_content.get(_moved(settings, fingerprint(config)))
+            found.append(run or RunDirectory(self.path / name))
+        return found
+
+
+def _saved(run: RunDirectory) -> dict[str, Any]:
+    """The settings in a job's config.yaml; none where it cannot be read."""
+    try:
+        content = yaml.load(run.config.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return dict(identity.flat(content)) if isinstance(content, dict) else {}
+
+
+def _moved(settings: dict[str, Any], fingerprint: str | None) -> str:
+    """The digest of a job wherever its data is."""
+    counted = identity.identity(settings, "job")
+    return _digest(counted | {identity.ROOT: None, identity.FINGERPRINT: fingerprint})

@@ -50,6 +50,9 @@ def run(config: Config, directory: RunDirectory) -> None:
     directory.begin(config, *([left.metrics] if left else []))
     with memory_explained(config), trackers.following(config, directory):
         setup = prepare(config)
+        if left:
+            left.refuse_others(config)  # once more, since the data's fingerprint is known now
+        directory.record(config)
         at = restored(left, setup, start) if left else Standing.new(config, start)
         _meta_train(setup, directory, at)
         which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"

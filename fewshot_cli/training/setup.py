@@ -81,6 +81,8 @@ def prepare(config: Config) -> Setup:
 def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
+    Leaves the fingerprint of what `data.root` holds in the config.
+
     Raises:
         UserError: the device or a compiler is not there, or the data cannot be read.
     """
@@ -88,8 +90,12 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = device_named(config.device)
     source = data.load(config.data, config.cache_dir, device)
-    if isinstance(source, ImageTasks) and config.data.counted:
-        check_counted(config, source.sizes)
+    if isinstance(source, ImageTasks):
+        if config.data.counted:
+            check_counted(config, source.sizes)
+        if config.data.root is not None:
+            config.data.fingerprint = source.fingerprint
+            config.data.reads |= {"fingerprint"}
     return device, source
 
 

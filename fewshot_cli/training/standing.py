@@ -5,14 +5,15 @@ The algorithm's own state apart, which a checkpoint holds beside this.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
+from fewshot_cli import identity
 from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import RunDirectory
@@ -20,9 +21,6 @@ from fewshot_cli.training import checkpoints
 from fewshot_cli.training.checkpoints import State
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
-
-# Keys that may differ between the two parts of a run: how long it is, and where it finds things.
-FREE = ("iterations", "device", "cache_dir", "checkpoint", "data.root", "tracker", "record_paths")
 
 
 @dataclass
@@ -48,11 +46,32 @@ class Left:
 
     path: Path
     state: State
+    settings: dict[str, Any]  # by dotted key, those that count on a resume
 
     @property
     def metrics(self) -> str:
         text: str = self.state["training"]["metrics"]
         return text
+
+    def refuse_others(self, config: Config) -> None:
+        """Check that a config is of the same run.
+
+        Raises:
+            UserError: names the first setting that is another, or the data's folder.
+        """
+        wanted, had = identity.of(config, "resume"), self.settings
+        for name in sorted((had.keys() | wanted.keys()) - {identity.FINGERPRINT}):
+            if had.get(name) != wanted.get(name):
+                raise UserError(
+                    f"{self.path}: is of a run with other settings, {name}={had.get(name)} and not "
+                    f"{wanted.get(name)}; expected an empty folder"
+                )
+        content = {each.get(identity.FINGERPRINT) for each in (had, wanted)} - {None}
+        if len(content) == 2:  # known of both, and not the same
+            raise UserError(
+                f"data.root={config.data.root}: holds other images than when the run began; "
+                "expected the same"
+            )
 
 
 def left_in(directory: RunDirectory, config: Config) -> Left | None:
@@ -65,14 +84,23 @@ def left_in(directory: RunDirectory, config: Config) -> Left | None:
     if found is None:
         return None
     path, state = found
-    if not state["training"] or state["training"]["config"] != identity(config):
-        raise UserError(f"{path}: is of a run with other settings; expected an empty folder")
+    left = Left(path, state, _settings(state["training"] or {}, directory))
+    left.refuse_others(config)
     if state["iteration"] > config.iterations:
         raise UserError(
             f"iterations={config.iterations}: {path} has made {state['iteration']}; "
             "expected as many or more"
         )
-    return Left(path, state)
+    return left
+
+
+def _settings(training: State, directory: RunDirectory) -> dict[str, Any]:
+    """The settings that a checkpoint was made with; in the first releases it held none."""
+    if "settings" in training or not directory.config.is_file():
+        return dict(training.get("settings", {}))
+    saved = OmegaConf.to_container(OmegaConf.load(directory.config), enum_to_str=True)
+    assert isinstance(saved, dict)
+    return identity.identity(dict(identity.flat(saved)), "resume")
 
 
 def restored(left: Left, setup: Setup, start: float) -> Standing:
@@ -97,7 +125,7 @@ class Saver:
 
     def __init__(self, setup: Setup, directory: RunDirectory, standing: Standing) -> None:
         self.setup, self.directory, self.standing = setup, directory, standing
-        self.identity = identity(setup.config)
+        self.settings = identity.of(setup.config, "resume")
         self.saved_at = time.monotonic()
 
     def is_due(self) -> bool:
@@ -109,7 +137,7 @@ class Saver:
     def last(self) -> None:
         at = self.standing
         training = {
-            "config": self.identity,
+            "settings": self.settings,
             "draws": at.draws.get_state(),
             "inner": at.inner.get_state(),
             "best": at.best,
@@ -125,15 +153,3 @@ class Saver:
 
     def best(self) -> None:
         checkpoints.save(self.directory.best, self.setup.algorithm, self.standing.iteration)
-
-
-def identity(config: Config) -> str:
-    """A digest of the settings that shape the numbers of a run."""
-    settings = asdict(config)
-    for key in FREE:
-        *path, name = key.split(".")
-        group = settings
-        for part in path:
-            group = group[part]
-        del group[name]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import config
 
-from fewshot_cli.config import UserError
+from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.sweep import SweepDirectory, digest, job_name
 
 
@@ -29,7 +29,12 @@ def test_a_job_keeps_its_folder_whatever_it_was_called(tmp_path: Path) -> None:
     old, new = job_name("seed=1", config()), job_name("algo=maml,seed=1", config())
     other = job_name("seed=2", config("seed=2"))
     (tmp_path / old / ".hydra").mkdir(parents=True)
-    assert [run.path.name for run in sweep.folders([new, other])] == [old, other]
+    wanted = [(new, config()), (other, config("seed=2"))]
+    assert [run.path.name for run in sweep.folders(wanted, no_data)] == [old, other]
+
+
+def no_data(config: Config) -> str:
+    raise AssertionError("the data was looked at")
 
 
 def test_a_sweep_goes_on_only_in_the_folder_of_a_sweep(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""All of Hydra's private API that this project uses; tried with Hydra 1.3.8 and 1.4.0rc3.
+
+Hydra's public way in is `hydra.main`, which reads the command line again (and fails in argparse on
+Python 3.14), and `compose`, which runs nothing. What stands between the two is private:
+
+- `run`: one job with its `.hydra/`, as launchers run theirs, and with the callbacks around it;
+- `sweep_context`: what Hydra's own sweepers hand to a launcher;
+- `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
+- `completions`: what a word on the command line can become.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.bash_completion import BashCompletion
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
+
+Task = Callable[[DictConfig], Any]
+
+
+def run(task: Task, composed: DictConfig) -> None:
+    """One job in the folder `hydra.run.dir`. Inside a `with` that initialises Hydra."""
+    context = _context(composed)
+    context.callbacks.on_run_start(config=composed, config_name="config")
+    done = run_job(
+        task_function=task,
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=context,
+    )
+    context.callbacks.on_run_end(config=composed, config_name="config", job_return=done)
+    if isinstance(done.return_value, Exception):  # a plugin may have caught what the job raised
+        raise done.return_value
+
+
+def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
+    """For a sweeper or a launcher. Inside a `with` that initialises Hydra."""
+    config = (
+        GlobalHydra.instance()
+        .config_loader()
+        .load_configuration("config", [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+    )
+    return _context(config), config
+
+
+def _context(config: DictConfig) -> HydraContext:
+    return HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
+
+
+def combinations(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of each job, the last one changing fastest."""
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [list(words) for words in jobs]
+
+
+def completions(line: str) -> list[str]:
+    """What the last word of a line can become. Inside a `with` that initialises Hydra."""
+    completion = BashCompletion(GlobalHydra.instance().config_loader())
+    return list(completion._query("config", line))
