@@ -56,7 +56,7 @@ def test_every_bound_refuses_what_is_below_it(name: str) -> None:
     readers = [
         option.name
         for option in (options(group) if group in ("data", "model", "algo") else [])
-        if rest.partition(".")[0] in option.keys()
+        if rest.partition(".")[0] in option.content()
     ]
     key: Key = BOUNDED[name]
     wrong = -1 if key.above is None else 0
