@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from fewshot_cli import groups, hydra_private, kinds
 from fewshot_cli.config import Config, Role, UserError, check, keys
 from fewshot_cli.groups import all_keys
-from fewshot_cli.kinds import nearest
+from fewshot_cli.kinds import MANY, nearest
 
 CONF = "fewshot_cli.conf"
 VERSION = "1.3"
@@ -217,9 +217,21 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
 
 
 def _may_change(wrong: str, allowed: set[str]) -> str:
-    """What to offer in the place of a key that is not allowed."""
+    """What to offer in the place of a key that is not allowed: what is close, else all in short."""
     close = nearest(wrong, allowed)
-    return close if close in allowed or " or " in close else ", ".join(sorted(allowed))
+    if close.split(" or ")[0] in allowed:
+        return close
+    whole = {name.partition(".")[0] for name in KEYS if "." in name}
+    whole = {
+        group
+        for group in whole
+        if allowed >= {name for name in KEYS if name.startswith(f"{group}.")} - FIXED
+    }
+    short = {
+        f"{group}.*" if (group := name.partition(".")[0]) in whole and "." in name else name
+        for name in allowed - FIXED
+    }
+    return ", ".join(sorted(short))
 
 
 def _option(group: str, name: object) -> groups.Option:
@@ -254,6 +266,16 @@ def _refuse_no_setting(override: Override) -> None:
     if key in FIXED:
         group = key.partition(".")[0]
         raise UserError(f"{key}: tells what the {group} is; expected another choice, {group}=...")
+    within = [name.removeprefix(f"{key}.") for name in KEYS if name.startswith(f"{key}.")]
+    if (
+        within
+        and key not in groups.SHOWN
+        and isinstance(override.value(), str | int | float | list)
+    ):
+        values = ",".join(f"{name}:..." for name in within)
+        raise UserError(
+            f"{line}: holds several keys; expected {key}.{within[0]}=... or '{key}={{{values}}}'"
+        )
     known = key in (*KEYS, *groups.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
@@ -409,7 +431,9 @@ def _no_such_choice(error: MissingConfigException, config_dir: Path | None) -> s
     if group not in groups.SHOWN:
         return _one_line(str(error).partition("Config search path")[0])
     choices = [option.name for option in groups.options(group, config_dir)]
-    return f"{group}={name}: expected {nearest(name, choices)}"
+    close = nearest(name, choices)
+    more = f"; `fewshot ls {group}` shows all {len(choices)}" if len(choices) > MANY else ""
+    return f"{group}={name}: expected {close}{more if close in choices else ''}"
 
 
 def _wrong_override(error: Exception) -> str:

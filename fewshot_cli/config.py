@@ -493,9 +493,13 @@ def _check_classes(config: Config) -> None:
             f"data.augment.crop={data.augment.crop}: expected less than "
             f"data.image_size={data.image_size}"
         )
-    for key in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
-        if getattr(data, key) is None:
-            raise UserError(f"data.{key}=null: data={data.name} needs a value")
+    if data.fractions is not None and data.split_file is None:
+        shares = list(asdict(data.fractions).values())
+        if abs(sum(shares) - 1) > 1e-6:
+            raise UserError(f"data.fractions={'+'.join(map(str, shares))}: expected a sum of 1")
+    for name in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
+        if getattr(data, name) is None:
+            raise UserError(f"data.{name}=null: data={data.name} needs a value")
     if data.counted:
         return  # to `check_counted`
     assert data.classes is not None

@@ -48,7 +48,13 @@ def test_the_command_line_has_the_last_word() -> None:
         ("algo.inner_lrr=1", r"algo.inner_lrr: no such key; expected algo.inner_lr or"),
         ("seed=abc", r"seed: Value 'abc' of type 'str' could not be converted to Integer"),
         ("seed=null", r"seed: field 'seed' is not Optional"),
-        ("eval=3", r"eval: Invalid type assigned"),
+        ("eval=3", r"eval=3: holds several keys; expected eval.tasks=... or 'eval={tasks:...,"),
+        (
+            "data.fractions=[0.4,0.3,0.3]",
+            r"data.fractions=\[0.4,0.3,0.3\]: .*expected data.fractions.train=... or "
+            r"'data.fractions={train:...,valid:...,test:...}'",
+        ),
+        ("experiment=maml_smoke", r"expected smoke; `fewshot ls experiment` shows all \d+"),
         ("algo.meta_schedule=lin", r"expected one of \[constant, linear, cosine\]"),
         ("foo", r"foo: expected KEY=VALUE or GROUP=CHOICE"),
         ("a={", r"a=\{: expected KEY=VALUE"),
@@ -207,7 +213,11 @@ def test_a_root_is_kept_from_wherever_one_stood(
             (line, r"cannot be changed afterwards")
             for line in ("seed=5", "queries=3", "iterations=1")
         ),
-        *((line, r"cannot be changed afterwards") for line in ("algo=fomaml", "model=fc")),
+        ("algo=fomaml", r"algo: cannot be changed afterwards; expected algo.eval_steps"),
+        (
+            "model=fc",
+            r"model: cannot .*; expected algo.eval_inner_batch, .*, data, data.*, .*eval.*",
+        ),
         *(
             (line, r"cannot be changed afterwards")
             for line in ("algo.inner_steps=9", "meta_batch=2")

@@ -37,6 +37,10 @@ from fewshot_cli.groups import all_keys, options
         (["algo=reptile", "recompute=true"], r"recompute=true: algo=reptile keeps no graph"),
         (["data=folder", "data.augment.crop=32"], r"data.augment.crop=32: expected less than"),
         (["data=folder", "data.augment.colour=1.5"], r"data.augment.colour=1.5: expected 0 to 1"),
+        (
+            ["data=folder", "data.fractions={train:0.5,valid:0.2,test:0.2}"],
+            r"data.fractions=0.5\+0.2\+0.2: expected a sum of 1",
+        ),
         (["data.augment.flip=true"], r"data.augment.flip: data=glyphs does not read it"),
         (["chunk=4"], r"chunk=4: batching=auto does not read it; expected batching=stacked"),
         (["batching=sequential", "chunk=4"], r"chunk=4: batching=sequential does not read it"),

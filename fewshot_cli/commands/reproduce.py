@@ -11,6 +11,7 @@ from typing import Any
 from fewshot_cli import compose, groups
 from fewshot_cli.commands.train import train
 from fewshot_cli.config import Config, Published, UserError
+from fewshot_cli.kinds import nearest
 from fewshot_cli.reports.result import figure
 from fewshot_cli.runs.directory import RunDirectory, atomic, shown
 from fewshot_cli.runs.place import place, spelled_out
@@ -27,11 +28,16 @@ def reproduce(experiment: str | None, overrides: list[str]) -> None:
         UserError: there is no such experiment, it has nothing published, or an override is wrong.
         SystemExit: 1 if the run failed.
     """
+    options = {option.name: option for option in groups.options("experiment")}
+    cells = [name for name, option in options.items() if "published" in option.content()]
     if experiment is None:
-        for option in groups.options("experiment"):
-            if "published" in option.content():
-                print(f"{option.name:<{WIDTH}}{option.description}")
+        for name in cells:
+            print(f"{name:<{WIDTH}}{options[name].description}")
         return
+    if experiment not in options:
+        close = nearest(experiment, cells)
+        such = f", such as {close}" if close.split(" or ")[0] in cells else ""
+        raise UserError(f"{experiment}: expected a cell that `fewshot reproduce` shows{such}")
     words = [f"experiment={experiment}", *spelled_out(overrides)]
     config = compose.job_config(words)
     if config.published is None:

@@ -43,7 +43,11 @@ def test_a_cell_leaves_its_run_and_its_rows(fewshot: Command, tmp_path: Path) ->
     ("words", "message"),
     [
         (["smoke"], "experiment=smoke: nothing is published; choose what"),
-        (["sinusoid_mam"], "experiment=sinusoid_mam: expected sinusoid_maml"),
+        (
+            ["sinusoid_mam"],
+            "sinusoid_mam: expected a cell that `fewshot reproduce` shows, such as sinusoid_maml",
+        ),
+        (["nothing_here"], "nothing_here: expected a cell that `fewshot reproduce` shows\n"),
         (["sinusoid_maml", "algo.eval_steps=3"], "algo.eval_steps=3: the published figure"),
         (["sinusoid_maml", "iterations=x"], "iterations: "),
     ],
