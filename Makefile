@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# pip would complain each time of what learn2learn declares and nobody uses.
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts
 ARGS ?=
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
@@ -18,7 +20,7 @@ test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[ray,mlflow]'
+	$(PIP) -r requirements.txt -e '.[ray,mlflow]'
 	@$(VENV)/bin/pytest tests/trackers tests/commands/test_sweep.py -k "ray or mlflow"
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
@@ -47,9 +49,10 @@ clean: ## take away what was built and installed; outputs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.txt setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
-	"fewshot needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'
+$(INSTALLED): requirements.txt requirements-no-deps.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 14) or sys.exit( \
+	"fewshot needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -r requirements-no-deps.txt
 	@touch $@

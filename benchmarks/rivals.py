@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import random
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +15,20 @@ from torch.func import functional_call, grad, vmap
 from torchvision import transforms
 from torchvision.datasets import Omniglot
 
+from fewshot_cli.algorithms import learn2learn
 from fewshot_cli.algorithms.scores import losses
 from fewshot_cli.data.batch import TaskBatch
 
-with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import learn2learn as l2l
-    from learn2learn.vision.models import OmniglotCNN, OmniglotFC
-
-__all__ = ["OmniglotCNN", "OmniglotFC"]
+# `learn2learn.nn` is what its networks look into when they are built.
+_, networks, datasets, pipeline, steps_of_tasks, steps_of_images = learn2learn.parts(
+    "learn2learn.nn",
+    "learn2learn.vision.models.cnn4",
+    "learn2learn.data.meta_dataset",
+    "learn2learn.data.task_dataset",
+    "learn2learn.data.transforms",
+    "learn2learn.vision.transforms",
+)
+OmniglotCNN, OmniglotFC = networks.OmniglotCNN, networks.OmniglotFC
 
 Task = tuple[Tensor, Tensor, Tensor, Tensor]  # support x, y, query x, y
 
@@ -47,7 +49,7 @@ def maml_loop(
     net: nn.Module, tasks: Callable[[], list[Task]], lr: float, steps: int, first_order: bool
 ) -> Callable[[], None]:
     """A meta-update as in learn2learn's examples/vision/maml_omniglot.py."""
-    maml = l2l.algorithms.MAML(net, lr=lr, first_order=first_order)
+    maml = learn2learn.MAML(net, lr=lr, first_order=first_order)
     optimizer = torch.optim.Adam(maml.parameters(), 0.003)
 
     def meta_update() -> None:
@@ -72,7 +74,7 @@ def maml_loop(
 
 def meta_test_loop(net: nn.Module, tasks: list[Task], lr: float, steps: int) -> Callable[[], float]:
     """Adapt to every task by `steps` steps and take the query accuracy, as the examples do."""
-    maml = l2l.algorithms.MAML(net, lr=lr, first_order=True)
+    maml = learn2learn.MAML(net, lr=lr, first_order=True)
 
     def meta_test() -> float:
         right = 0.0
@@ -157,18 +159,18 @@ def omniglot_pipeline(
     evaluation = Unpacked(
         folder, background=False, transform=prepare, target_transform=lambda y: y + characters
     )
-    whole = l2l.data.MetaDataset(torch.utils.data.ConcatDataset((background, evaluation)))
+    whole = datasets.MetaDataset(torch.utils.data.ConcatDataset((background, evaluation)))
     classes = list(range(1623))
     random.Random(0).shuffle(classes)
-    train = l2l.data.FilteredMetaDataset(whole, labels=classes[:1100])
+    train = datasets.FilteredMetaDataset(whole, labels=classes[:1100])
     steps = [
-        l2l.data.transforms.FusedNWaysKShots(train, n=ways, k=shots + queries),
-        l2l.data.transforms.LoadData(train),
-        l2l.data.transforms.RemapLabels(train),
-        l2l.data.transforms.ConsecutiveLabels(train),
-        l2l.vision.transforms.RandomClassRotation(train, [0.0, 90.0, 180.0, 270.0]),
+        steps_of_tasks.FusedNWaysKShots(train, n=ways, k=shots + queries),
+        steps_of_tasks.LoadData(train),
+        steps_of_tasks.RemapLabels(train),
+        steps_of_tasks.ConsecutiveLabels(train),
+        steps_of_images.RandomClassRotation(train, [0.0, 90.0, 180.0, 270.0]),
     ]
-    drawn = l2l.data.TaskDataset(train, task_transforms=steps, num_tasks=20000)
+    drawn = pipeline.TaskDataset(train, task_transforms=steps, num_tasks=20000)
     support = torch.zeros(ways, shots + queries, dtype=torch.bool)
     support[:, :shots] = True
     support = support.flatten()

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_cli import kinds
+
+# Where it is missing, this says so before a run begins.
+from fewshot_cli.algorithms import learn2learn as learn2learn
 from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.algorithms.tactics import Tactics
 from fewshot_cli.config import AlgoConfig

@@ -5,23 +5,35 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 
+from fewshot_cli.config import UserError
 
-def _parts(*names: str) -> list[ModuleType]:
-    """These modules of learn2learn, without what its packages import besides.
+# setup.cfg says why it does not come with us.
+INSTALL = 'pip install --no-deps learn2learn==0.2.0 --config-settings "--build-option=build_ext"'
 
-    `import learn2learn` brings gym, cvxpy, torchvision's models and a banner, for 2.4 s of every
-    start. Here its packages stand in `sys.modules` for a moment without having run.
+
+def parts(*names: str) -> list[ModuleType]:
+    """These modules of learn2learn, without what the packages around them import besides.
+
+    `import learn2learn` wants gym and requests, which nothing here needs, and imports cvxpy and all
+    of torchvision's models where they are: 2.4 s of every start. Here the packages that are not
+    named themselves stand in `sys.modules` for a moment without having run.
+
+    Raises:
+        UserError: learn2learn is not installed.
     """
     if "learn2learn" in sys.modules:
         return [importlib.import_module(name) for name in names]
-    for package in ("learn2learn", "learn2learn.algorithms"):
+    around = {at for name in names for at in accumulate(name.split(".")[:-1], "{}.{}".format)}
+    for package in sorted(around - set(names)):
         spec = importlib.util.find_spec(package)
-        assert spec is not None
+        if spec is None:
+            raise UserError(f"learn2learn is not installed; expected {INSTALL}")
         sys.modules[package] = importlib.util.module_from_spec(spec)
     try:
         return [importlib.import_module(name) for name in names]
@@ -36,7 +48,7 @@ if TYPE_CHECKING:
     from learn2learn.algorithms.meta_sgd import MetaSGD
     from learn2learn.utils import clone_module, detach_module
 else:
-    _utils, _maml, _meta_sgd = _parts(
+    _utils, _maml, _meta_sgd = parts(
         "learn2learn.utils", "learn2learn.algorithms.maml", "learn2learn.algorithms.meta_sgd"
     )
     MAML, MetaSGD = _maml.MAML, _meta_sgd.MetaSGD
@@ -44,7 +56,7 @@ else:
 
 Wrapper: TypeAlias = MAML | MetaSGD
 
-__all__ = ["MAML", "MetaSGD", "Wrapper", "clone_module", "detach_module", "wrap"]
+__all__ = ["MAML", "MetaSGD", "Wrapper", "clone_module", "detach_module", "parts", "wrap"]
 
 
 def wrap(module: nn.Module, lr: float, first_order: bool) -> MAML:

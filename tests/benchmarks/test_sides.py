@@ -35,6 +35,13 @@ def test_one_meta_update_reaches_the_same_weights(first_order: bool, steps: int)
             assert torch.allclose(after[0], other, atol=1e-5)
 
 
+def test_learn2learn_s_networks_are_built_without_the_rest_of_it() -> None:
+    images = torch.rand(2, 1, 28, 28)
+    assert (
+        rivals.OmniglotCNN(5)(images).shape == rivals.OmniglotFC(28**2, 5)(images).shape == (2, 5)
+    )
+
+
 def test_the_images_of_the_limit_are_counted() -> None:
     assert rivals.matched_images(4, support=5, query=75, steps=1, first_order=True) == 4 * 80
     assert rivals.matched_images(4, support=5, query=75, steps=2, first_order=False) == 4 * 105

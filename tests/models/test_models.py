@@ -5,6 +5,7 @@ import torch
 from helpers import IMAGE_MODELS, config, names
 
 from fewshot_cli import models
+from fewshot_cli.algorithms import learn2learn
 from fewshot_cli.config import ModelConfig
 
 
@@ -67,9 +68,8 @@ def test_the_published_nets_have_their_numbers_of_weights(
 
 def test_resnet12_computes_what_learn2learn_s_does() -> None:
     """Theirs is Lee et al.'s own code; here with its dropout at 0, in the same order of weights."""
-    from learn2learn.vision.models.resnet12 import ResNet12
-
-    theirs = ResNet12(output_size=5, dropblock_dropout=0.0).double()
+    _, resnet12 = learn2learn.parts("learn2learn.nn", "learn2learn.vision.models.resnet12")
+    theirs = resnet12.ResNet12(output_size=5, dropblock_dropout=0.0).double()
     ours = models.build(model_config("resnet12"), (3, 84, 84), 5).double()
     with torch.no_grad():
         for mine, weight in zip(ours.parameters(), theirs.parameters(), strict=True):
