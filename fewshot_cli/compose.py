@@ -337,8 +337,8 @@ def to_config(
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
     # The schema once more, since Hydra's + lets keys in that it does not have.
     merged = OmegaConf.merge(OmegaConf.structured(all_keys()), composed)
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
+    whole_config = OmegaConf.to_object(merged)
+    config = Config(**vars(whole_config))
     for group in GROUPS:
         whole = getattr(config, group)
         known = groups.own_keys(group, whole.kind)

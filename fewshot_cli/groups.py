@@ -120,7 +120,15 @@ def _declared(group: str, kind: str) -> type[Group]:
     code = compile(ast.Module([declaration], []), str(file), "exec", dont_inherit=True)
     exec(code, names)
     declared: type[Group] = names[declaration.name]
+    # Under its name a process that reads a pickle would find the class of the file of code.
+    declared.__reduce__ = lambda keys: (_again, (group, kind, vars(keys)))  # type: ignore[method-assign,assignment,return-value]
     return declared
+
+
+def _again(group: str, kind: str, values: dict[str, Any]) -> Group:
+    keys = own_keys(group, kind).__new__(own_keys(group, kind))
+    vars(keys).update(values)
+    return keys
 
 
 @cache

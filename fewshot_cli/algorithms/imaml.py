@@ -86,22 +86,24 @@ def _flat(weights: tuple[Tensor, ...], tasks: int) -> Tensor:
 
 
 def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, steps: int) -> Tensor:
-    """x with A x = b for T systems at once, `[T, P]`, after some steps from 0 (Hestenes & Stiefel
-    1952).
+    """x with A x = b for T systems at once, `[T, P]`, after some steps from 0.
 
-    A step along which A has no positive curvature is not made: the loss is no bowl there, or the
-    system is solved already.
+    A system stops at a direction along which A curves down, where the loss is no bowl; one that
+    meets it at the first step gives b, first-order MAML's direction (Nocedal & Wright 2006,
+    algorithm 7.1).
 
     Args:
         product: of A and a vector, for each system.
     """
     x, rest, direction = torch.zeros_like(b), b, b
     left = rest.square().sum(1, keepdim=True)
-    for _ in range(steps):
+    goes_on = torch.ones_like(left, dtype=torch.bool)
+    for step in range(steps):
         image = product(direction)
         curvature = (direction * image).sum(1, keepdim=True)
-        length = torch.where(curvature > 0, left / curvature, 0)
-        x = x + length * direction
+        goes_on = goes_on & (curvature > 0)
+        length = torch.where(goes_on, left / curvature, 0)
+        x = x + length * direction if step else torch.where(goes_on, length * direction, b)
         rest = rest - length * image
         before, left = left, rest.square().sum(1, keepdim=True)
         direction = rest + torch.where(before > 0, left / before, 0) * direction

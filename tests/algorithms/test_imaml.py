@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
+from algorithms.test_oracles import TASKS, Quadratics, flat, small_net, small_tasks
 from helpers import config
-from test_oracles import TASKS, Quadratics, flat, small_net, small_tasks
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -77,7 +77,7 @@ def test_the_meta_gradient_is_that_of_dense_linear_algebra(steps: int, chunk: in
 def test_at_the_end_of_a_long_inner_loop_it_is_the_slope_of_the_query_loss() -> None:
     """The implicit function theorem: phi* moves with theta by (I + H / lambda)^-1."""
     net, tasks = small_net(), small_tasks()
-    theta, h, steps = flat(net), 1e-5, 400
+    theta, h, steps = flat(net), 1e-5, 150
 
     def query_loss(theta: Tensor) -> Tensor:
         of_tasks = [
@@ -91,12 +91,13 @@ def test_at_the_end_of_a_long_inner_loop_it_is_the_slope_of_the_query_loss() -> 
         ]
         return torch.stack(of_tasks).mean()
 
-    directions = h * torch.eye(len(theta), dtype=torch.float64)[::5]
+    directions = h * torch.eye(len(theta), dtype=torch.float64)[::9]
     numeric = torch.stack(
         [(query_loss(theta + each) - query_loss(theta - each)) / (2 * h) for each in directions]
     )
-    mine = gradient(net, next(tasks.split(2)), steps, cg_steps=len(theta))[::5]
-    assert float((mine - numeric).abs().max()) < 1e-8
+    mine = gradient(net, next(tasks.split(2)), steps, cg_steps=len(theta))[::9]
+    assert float((mine - numeric).abs().max()) < 1e-6
+    assert float(numeric.abs().max()) > 1e-2
 
 
 def test_the_closed_form_on_quadratics() -> None:
@@ -122,7 +123,12 @@ def test_conjugate_gradients_solve_each_system_and_stay_there() -> None:
         assert torch.allclose((matrix @ x[..., None])[..., 0], b, rtol=1e-8, atol=1e-10)
 
 
-def test_a_direction_that_curves_down_is_left_out() -> None:
-    b = torch.ones(1, 2, dtype=torch.float64)
+def test_a_system_stops_where_it_curves_down() -> None:
+    b = torch.tensor([[1.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
     x = conjugate_gradients(lambda v: -v, b, 5)
-    assert torch.equal(x, torch.zeros_like(b))
+    assert torch.equal(x, b)
+    # Along b it curves up, and down along the next direction.
+    curves = torch.tensor([3.0, -1.0], dtype=torch.float64)
+    first = conjugate_gradients(lambda v: curves * v, b[1:], 1)
+    assert torch.equal(first, b[1:])  # b.b / b.Ab = 2 / 2
+    assert torch.equal(conjugate_gradients(lambda v: curves * v, b[1:], 5), first)
