@@ -121,7 +121,7 @@ def _declared(group: str, kind: str) -> type[Group]:
     exec(code, names)
     declared: type[Group] = names[declaration.name]
     # Under its name a process that reads a pickle would find the class of the file of code.
-    declared.__reduce__ = lambda keys: (_again, (group, kind, vars(keys)))  # type: ignore[method-assign,assignment,return-value]
+    declared.__reduce__ = lambda keys: (_again, (group, kind, vars(keys)))  # type: ignore[method-assign,assignment]
     return declared
 
 

@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from fewshot_cli import groups
 from fewshot_cli.config import Config, Key, Role, Shapes, keys, recorded
@@ -103,6 +106,15 @@ def may_change(verb: str) -> set[str]:
     of_data = {name for name in known if name.startswith("data.")}
     tested = {name for name, key in known.items() if key.shapes is not Shapes.training}
     return {"data"} | of_data | tested
+
+
+def saved(config: Path) -> dict[str, Any]:
+    """The settings in a run's config.yaml, by dotted key; none where it cannot be read."""
+    try:
+        content = yaml.load(config.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return dict(flat(content)) if isinstance(content, dict) else {}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -205,7 +205,7 @@ def _every_result_awaited(launcher: Launcher) -> Iterator[None]:
         except (FailedJobError, UncompletedJobError):
             return [None]
 
-    Job.results = or_nothing  # type: ignore[method-assign]
+    Job.results = or_nothing  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

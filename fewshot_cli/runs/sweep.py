@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fewshot_cli import identity
-from fewshot_cli.config import Config, UserError
+from fewshot_cli.config import Config, UserError, recorded
 from fewshot_cli.runs.directory import RunDirectory
 
 DIGITS = 8  # of the digest in a job's name
@@ -84,27 +82,18 @@ class SweepDirectory:
         others = [run for name, run in there.items() if name not in digests]
         by_content: dict[str, RunDirectory] = {}
         for run in others if any(name not in there for name in digests) else []:
-            saved = _saved(run)
+            saved = identity.saved(run.config)
             by_content[_digest(identity.identity(saved, "job"))] = run
             if saved.get(identity.FINGERPRINT):
                 by_content[_moved(saved, saved[identity.FINGERPRINT])] = run
         found = []
         for name, config in wanted:
-            run = there.get(name[-DIGITS:]) or by_content.get(name[-DIGITS:])
-            if run is None and by_content and config.data.root is not None:
-                settings = dict(identity.flat(identity.recorded(config)))
-                run = by_content.get(_moved(settings, fingerprint(config)))
-            found.append(run or RunDirectory(self.path / name))
+            known = there.get(name[-DIGITS:]) or by_content.get(name[-DIGITS:])
+            if known is None and by_content and config.data.root is not None:
+                settings = dict(identity.flat(recorded(config)))
+                known = by_content.get(_moved(settings, fingerprint(config)))
+            found.append(known or RunDirectory(self.path / name))
         return found
-
-
-def _saved(run: RunDirectory) -> dict[str, Any]:
-    """The settings in a job's config.yaml; none where it cannot be read."""
-    try:
-        content = yaml.load(run.config.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return dict(identity.flat(content)) if isinstance(content, dict) else {}
 
 
 def _moved(settings: dict[str, Any], fingerprint: str | None) -> str:

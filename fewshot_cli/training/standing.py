@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from fewshot_cli import identity
 from fewshot_cli.algorithms.scores import Scores
@@ -98,9 +97,7 @@ def _settings(training: State, directory: RunDirectory) -> dict[str, Any]:
     """The settings that a checkpoint was made with; in the first releases it held none."""
     if "settings" in training or not directory.config.is_file():
         return dict(training.get("settings", {}))
-    saved = OmegaConf.to_container(OmegaConf.load(directory.config), enum_to_str=True)
-    assert isinstance(saved, dict)
-    return identity.identity(dict(identity.flat(saved)), "resume")
+    return identity.identity(identity.saved(directory.config), "resume")
 
 
 def restored(left: Left, setup: Setup, start: float) -> Standing:
