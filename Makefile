@@ -8,7 +8,7 @@ ARGS ?=
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test extras bench chaos fuzz results lint wheel clean
+.PHONY: help train test numerics extras bench chaos fuzz results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -18,6 +18,9 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
+	@$(VENV)/bin/python tests/numerics.py $(ARGS)
 
 extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
 	$(PIP) -r requirements.txt -e '.[ray,mlflow]'

@@ -1,0 +1,47 @@
+"""The numerical tests as other processors and other numbers of threads compute them.
+
+Torch, oneDNN and MKL choose their routines by the processor. Here they are told to take those of
+older ones too, so that sums round otherwise. Two settings at a time: one process each, two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+TESTS = [
+    *("tests/algorithms", "tests/models", "tests/applying", "tests/benchmarks"),
+    *("tests/training/test_evaluation.py", "tests/pictures/test_walk.py"),
+    *("tests/pictures/test_plane.py", "tests/pictures/test_sinusoid.py"),
+]
+KEYS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
+SETTINGS = [
+    ("default", "SSE41", "COMPATIBLE", "1"),
+    ("default", "SSE41", "", "4"),
+    ("avx2", "AVX2", "COMPATIBLE", "2"),
+    ("avx2", "AVX2", "", "1"),
+    ("", "", "COMPATIBLE", "4"),
+    ("", "", "", "2"),
+]
+
+
+def passes(setting: tuple[str, ...]) -> bool:
+    told = {key: value for key, value in zip(KEYS, setting, strict=True) if value}
+    plain = {key: value for key, value in os.environ.items() if key not in KEYS}
+    # Threads outnumber the cores: who waits must not spin.
+    environment = plain | {"OMP_WAIT_POLICY": "passive"} | told
+    command = [sys.executable, "-m", "pytest", "-n", "0", *TESTS, *sys.argv[1:]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    shown = " ".join(f"{key}={told.get(key, '(unset)')}" for key in KEYS)
+    last = (done.stdout.splitlines() or ["no tests ran"])[-1]
+    print(f"{shown}: {last}", flush=True)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(2) as pool:
+        sys.exit(not all(list(pool.map(passes, SETTINGS))))
