@@ -48,14 +48,14 @@ def run(config: Config, directory: RunDirectory) -> None:
     start = time.monotonic()
     left = left_in(directory, config)
     directory.begin(config, *([left.metrics] if left else []))
-    with memory_explained(config), trackers.following(config, directory):
+    with trackers.following(config, directory), memory_explained(config):
         setup = prepare(config)
         at = restored(left, setup, start) if left else Standing.new(config, start)
         _meta_train(setup, directory, at)
         which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
         iteration = checkpoints.load(which, setup.algorithm)
         tested = meta_test(setup, directory, iteration, at.start)
-    directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
+        directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
 
 
 def dry_run(config: Config) -> str:
