@@ -48,7 +48,7 @@ def job(composed: DictConfig) -> float | None:
             raise
         return None
     if not sweep:
-        result.show(directory, directory)
+        result.show(directory)
     return directory.best_validation()
 
 

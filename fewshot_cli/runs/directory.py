@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 from uuid import uuid4
 
@@ -108,11 +109,12 @@ class RunDirectory:
             file.write("\n")
 
     @contextmanager
-    def recorded(self, aloud: bool = True) -> Iterator[None]:
+    def recorded(self, aloud: bool = True, again: str | None = None) -> Iterator[None]:
         """Leave in status.json how the work inside the `with` ended; no other process writes here.
 
         Args:
-            aloud: say on stderr what went wrong; a sweep does it at its end.
+            aloud: say on stderr what went wrong and what to type next; a sweep does it at its end.
+            again: what to type where the work was interrupted; none: go on with this run.
 
         Raises:
             UserError: another process is at work in this directory.
@@ -126,12 +128,16 @@ class RunDirectory:
             except (KeyboardInterrupt, SystemExit) as end:
                 self._mark_if_possible(*ending(end))
                 say(f"fewshot: interrupted; what was written is in {shown(self.path)}")
+                if aloud:
+                    say(f"Next:  {again or self.way_on}")
                 raise
             except Exception as error:
                 status, line = ending(error)
                 self._mark_if_possible(status, line, error)
                 if aloud:
                     say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
+                    if self.has_checkpoint():
+                        say(f"Next:  {self.way_on}")
                 sys.exit(1)
             (self.path / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
             self.mark(*ending(None))
@@ -154,6 +160,15 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    @property
+    def way_on(self) -> str:
+        """What to type to go on with the run."""
+        return f"fewshot resume {quote(str(shown(self.path)))}"
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.last.exists() or self.previous.exists()
 
     def is_written(self) -> bool | None:
         """Whether a process is at work in this directory now; None where that cannot be told.

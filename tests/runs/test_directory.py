@@ -47,10 +47,19 @@ def test_how_the_work_ended_is_recorded(tmp_path: Path, capsys: pytest.CaptureFi
     assert ended("good", None) == {"status": "completed", "error": None}
     assert ended("bad", ValueError("two\nlines")) == {"status": "failed", "error": "two lines"}
     assert ended("stopped", KeyboardInterrupt())["status"] == "interrupted"
+    (tmp_path / "later" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "later" / "checkpoints" / "last.pt").touch()
+    assert ended("later", ValueError("two\nlines"))["status"] == "failed"
     assert "ValueError: two" in (tmp_path / "bad" / "traceback.txt").read_text()
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
     assert said[0].startswith("fewshot: the run failed: two lines; see ")
+    # There is nothing to go on from in the second, and all that was asked for in the last.
+    assert [line.partition(tmp_path.name)[0] for line in said[1:]] == [
+        f"fewshot: interrupted; what was written is in {tmp_path.parent}/",
+        f"Next:  fewshot resume {tmp_path.parent}/",
+        f"fewshot: the run failed: two lines; see {tmp_path.parent}/",
+        f"Next:  fewshot resume {tmp_path.parent}/",
+    ]
 
 
 def killed(path: Path) -> RunDirectory:
