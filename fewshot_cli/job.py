@@ -46,7 +46,7 @@ def job(composed: DictConfig) -> float | None:
             raise
         return None
     if not sweep:
-        result.show(directory, directory)
+        result.show(directory)
     return directory.best_validation()
 
 

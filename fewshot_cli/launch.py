@@ -93,7 +93,7 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
 
 def _was_running(task: Task) -> bool:
     """It says that it runs and nobody is at work on it, not even another sweep."""
-    return task.run.state() == "running" and not task.run.is_written()
+    return task.run.was_killed()
 
 
 def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:

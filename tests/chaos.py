@@ -24,17 +24,22 @@ from fewshot_cli import app
 from fewshot_cli.compose import job_config
 from fewshot_cli.training.run import dry_run
 
+SHORT = ["eval.every=100", "eval.valid_tasks=10"]
 RUNS = {
-    "maml": ["algo=maml", "iterations=2000"],
+    "maml": ["algo=maml", "iterations=2000", *SHORT],
     "reptile, carried Adam": [
         *("algo=reptile", "algo.inner_optimizer=adam", "algo.carry_state=true", "iterations=1500"),
         *("algo.inner_lr=0.01", "algo.inner_steps=5", "algo.inner_batch=5"),
+        *SHORT,
     ],
-    "finetune": ["algo=finetune", "iterations=12000"],
+    "finetune": ["algo=finetune", "iterations=12000", *SHORT],
+    "maml, mostly meta-validation": [
+        *("algo=maml", "iterations=100", "eval.every=5", "eval.valid_tasks=2000"),
+    ],
 }
 SETTING = [
     *("data=sinusoid", "model=mlp", "ways=1", "meta_batch=4", "log_every=7", "checkpoint.every=3"),
-    *("eval.every=100", "eval.tasks=20", "eval.valid_tasks=10"),
+    "eval.tasks=20",
 ]
 LONGEST = 0.3  # seconds from the first sign of life to the kill
 

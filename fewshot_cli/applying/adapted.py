@@ -38,8 +38,7 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
     config = compose.changed_config(directory.config, list(overrides), _may_change())
     if config.data.image_size is None:
         raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
-    checkpoint = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    state = checkpoints.read(checkpoint)
+    checkpoint, state = checkpoints.tested(directory, config.eval.checkpoint)
     form = Form(_shape(config, state), config.data.invert)
     classes, images, labels = support_set(Path(support), form)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from fewshot_cli import compose
 from fewshot_cli.config import UserError
 from fewshot_cli.identity import may_change
 from fewshot_cli.reports import result
-from fewshot_cli.runs.directory import RunDirectory, new_name
+from fewshot_cli.runs.directory import RunDirectory, new_name, shown
 
 
 def evaluate(run: Path, overrides: list[str]) -> None:
@@ -32,12 +33,18 @@ def evaluate(run: Path, overrides: list[str]) -> None:
     from fewshot_cli.training.setup import prepare
 
     start = time.monotonic()
+    path, state = checkpoints.tested(trained, config.eval.checkpoint)
     setup = prepare(config)
-    checkpoint = trained.checkpoints / f"{config.eval.checkpoint.value}.pt"
-    iteration = checkpoints.load(checkpoint, setup.algorithm, any_ways=True)
+    iteration = checkpoints.fill(path, setup.algorithm, state, any_ways=True)
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
-    with directory.recorded():
+    with directory.recorded(again=command(run, overrides)):
         tested = meta_test(setup, directory, iteration, start)
         directory.write_summary(summary(config, tested, iteration, time.monotonic() - start))
-    result.show(directory, trained)
+    more = [word for word in overrides if not word.lstrip("+").startswith("eval.tasks=")]
+    result.show(directory, command(run, [*more, "eval.tasks=2000"]))
+
+
+def command(run: Path, overrides: list[str]) -> str:
+    """What to type to test a run."""
+    return shlex.join(["fewshot", "evaluate", str(shown(run)), *overrides])

@@ -24,15 +24,20 @@ def resume(run: Path, overrides: list[str]) -> None:
         raise UserError(f"{run}: expected a run directory, which has a {directory.config.name}")
     config = compose.changed_config(directory.config, overrides, may_change("resume"))
 
+    from fewshot_cli.training import checkpoints
     from fewshot_cli.training.run import run as train
     from fewshot_cli.training.setup import device_and_data
     from fewshot_cli.training.standing import left_in
 
     # What is wrong with these costs a line, not the run's status.
-    device_and_data(config)
     left = left_in(directory, config)
+    if left is not None and left.trained(config):
+        checkpoints.tested(directory, config.eval.checkpoint)
+    device_and_data(config)
+    if left is not None:
+        left.refuse_others(config)  # once more, since the content of the data is known now
     where = "the beginning" if left is None else f"iteration {left.state['iteration']}"
-    say(f"Going on from {where}: {shown(run)}")
     with directory.recorded():
+        say(f"Going on from {where}: {shown(run)}")
         train(config, directory)
-    result.show(directory, directory)
+    result.show(directory)

@@ -17,11 +17,9 @@ from fewshot_cli.launch import WRONG, Sweep, Task, launch
 from fewshot_cli.progress import say
 from fewshot_cli.reports import result
 from fewshot_cli.reports.comparison import write_csv
-from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.runs.directory import COMPLETED, RunDirectory, shown
 from fewshot_cli.runs.place import place
 from fewshot_cli.runs.sweep import COMPARISON, SweepDirectory, digest, job_name
-
-COMPLETED = "completed"
 
 
 def sweep(
@@ -96,9 +94,9 @@ class _Teller:
         """A line for each of the others, and the sum; `status` is 1 if there is any."""
         runs = self.runs()
         for run in runs:
-            state = run.state()
+            state, error = run.ending()
             if state is not None and state != COMPLETED:
-                why = run.read(run.status).get("error") or "another process is at work on it"
+                why = error or "another process is at work on it"
                 say(f"fewshot: {shown(run.path)} {state}: {why}")
         self.status = int(len(self.told) < len(runs))
         print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")

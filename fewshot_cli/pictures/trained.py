@@ -22,9 +22,9 @@ def restored(run: Path, config: Config) -> Setup:
         UserError: the checkpoint, the device or the data is not there.
     """
     config.compile = False  # there is no meta-gradient in a picture of what was learned
+    path, state = checkpoints.tested(RunDirectory(run), config.eval.checkpoint)
     setup = prepare(config)
-    checkpoint = RunDirectory(run).checkpoints / f"{config.eval.checkpoint.value}.pt"
-    checkpoints.load(checkpoint, setup.algorithm, any_ways=True)
+    checkpoints.fill(path, setup.algorithm, state, any_ways=True)
     return setup
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -10,12 +11,11 @@ from rich.table import Table
 from fewshot_cli.runs.directory import RunDirectory, shown
 
 
-def show(directory: RunDirectory, trained: RunDirectory) -> None:
+def show(directory: RunDirectory, following: str | None = None) -> None:
     """Print a meta-test by adaptation step, where its files are and what to type next.
 
     Args:
-        directory: has the figures.
-        trained: the run that has the checkpoint; the same one but for `fewshot evaluate`.
+        following: what to type next; none: a test of this run with more tasks.
     """
     summary = directory.read(directory.summary)
     test = summary["test"]
@@ -45,7 +45,8 @@ def show(directory: RunDirectory, trained: RunDirectory) -> None:
     console = Console(soft_wrap=True)
     console.print(table)
     print(f"Files: {shown(directory.path)}")
-    print(f"Next:  fewshot evaluate {shown(trained.path)} eval.tasks=2000")
+    run = quote(str(shown(directory.path)))
+    print(f"Next:  {following or f'fewshot evaluate {run} eval.tasks=2000'}")
 
 
 def line(directory: RunDirectory) -> str:

@@ -21,11 +21,18 @@ import yaml
 from numpy.typing import NDArray
 
 from fewshot_cli.config import UserError
-from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.runs.directory import (
+    COMPLETED,
+    ENDINGS,
+    INTERRUPTED,
+    KILLED,
+    RUNNING,
+    RunDirectory,
+    shown,
+)
 
 Values = NDArray[np.float64]
 
-ENDINGS = ("completed", "running", "failed", "interrupted")
 # More than any run writes. In YAML it also bounds the depth: 30,000 nested lists in a config end
 # the process in libyaml, 8,000 do not.
 MOST_YAML_BLOCK = 8_000
@@ -92,7 +99,9 @@ def read(path: Path) -> Run:
         ended, error = status.get("status"), status.get("error")
         if ended not in ENDINGS:
             raise DamagedError("status.json")
-        if ended != "completed":
+        if ended == RUNNING and directory.was_killed():
+            return Run(path, INTERRUPTED, KILLED, settings)
+        if ended != COMPLETED:
             why = None if error is None else _writable(str(error))
             return Run(path, str(ended), why, settings)
         return _completed(directory, settings)

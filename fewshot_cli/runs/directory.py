@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 from uuid import uuid4
 
@@ -42,7 +44,10 @@ class Metrics:
 
 
 COLUMNS = [field.name for field in fields(Metrics)]
+ENDINGS = COMPLETED, RUNNING, FAILED, INTERRUPTED = "completed", "running", "failed", "interrupted"
 ASIDE = ".tmp"  # ends the name of a file that is not whole yet
+KILLED = "its process was killed"
+LOOKED_AT = 0.2  # seconds; whoever only looks holds the lock for a moment
 
 
 class RunDirectory:
@@ -56,6 +61,7 @@ class RunDirectory:
         self.status = path / "status.json"
         self.config = path / "config.yaml"
         self.test_tasks = path / "test_tasks.csv"
+        self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.previous = self.checkpoints / "previous.pt"  # the one before, should `last` be damaged
@@ -67,7 +73,7 @@ class RunDirectory:
         self.record(config)
         with atomic(self.metrics) as file:
             file.write(metrics)
-        self.mark("running")
+        self.mark(RUNNING)
 
     def record(self, config: Config) -> None:
         """Write config.yaml: the settings that the run reads."""
@@ -107,11 +113,12 @@ class RunDirectory:
             file.write("\n")
 
     @contextmanager
-    def recorded(self, aloud: bool = True) -> Iterator[None]:
+    def recorded(self, aloud: bool = True, again: str | None = None) -> Iterator[None]:
         """Leave in status.json how the work inside the `with` ended; no other process writes here.
 
         Args:
-            aloud: say on stderr what went wrong; a sweep does it at its end.
+            aloud: say on stderr what went wrong and what to type next; a sweep does it at its end.
+            again: what to type where the work was interrupted; none: go on with this run.
 
         Raises:
             UserError: another process is at work in this directory.
@@ -123,25 +130,27 @@ class RunDirectory:
             try:
                 yield
             except (KeyboardInterrupt, SystemExit) as end:
-                by_hand = isinstance(end, KeyboardInterrupt)
-                why = "interrupted from the keyboard" if by_hand else "told to stop by a signal"
-                self._mark_if_possible("interrupted", why)
+                self._mark_if_possible(*ending(end))
                 say(f"fewshot: interrupted; what was written is in {shown(self.path)}")
+                if aloud:
+                    say(f"Next:  {again or self.way_on}")
                 raise
             except Exception as error:
-                line = _in_a_line(error)
-                self._mark_if_possible("failed", line, error)
+                status, line = ending(error)
+                self._mark_if_possible(status, line, error)
                 if aloud:
                     say(f"fewshot: the run failed: {line}; see {shown(self.path)}")
+                    if self.has_checkpoint():
+                        say(f"Next:  {self.way_on}")
                 sys.exit(1)
             (self.path / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
-            self.mark("completed")
+            self.mark(*ending(None))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold this directory's lock, which the system takes back from a process that ends."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.lock, timeout=LOOKED_AT)
         try:
             lock.acquire()
         except Timeout as error:
@@ -156,19 +165,44 @@ class RunDirectory:
         finally:
             lock.release()
 
-    def is_written(self) -> bool:
-        """Whether a process is at work in this directory now."""
-        lock = FileLock(self.path / ".lock", timeout=0)
+    @property
+    def way_on(self) -> str:
+        """What to type to go on with the run."""
+        return f"fewshot resume {quote(str(shown(self.path)))}"
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.last.exists() or self.previous.exists()
+
+    def is_written(self) -> bool | None:
+        """Whether a process is at work in this directory now; None where that cannot be told.
+
+        Nothing is written, so that it can be asked of any directory.
+        """
         try:
-            if self.path.is_dir():
-                lock.acquire()
-        except Timeout:
+            file = os.open(self.lock, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe too
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # some file systems say the latter
             return True
+        except OSError:  # of a file system without locks
+            return None
         finally:
-            lock.release()
+            os.close(file)
         return False
 
-    def _mark_if_possible(self, status: str, why: str, error: Exception | None = None) -> None:
+    def was_killed(self) -> bool:
+        """It says that it runs, and nobody is at work on it."""
+        # The lock first: a process writes how it ended before it lets go.
+        return self.is_written() is False and self._told()[0] == RUNNING
+
+    def _mark_if_possible(
+        self, status: str, why: str | None, error: Exception | None = None
+    ) -> None:
         """On a full disk, or in a directory that is gone, the line on stderr has to do."""
         try:
             if self.path.is_dir():  # atomic() would make it again
@@ -180,11 +214,20 @@ class RunDirectory:
             say(f"fewshot: cannot write {shown(self.status)}, which keeps its earlier status")
 
     def state(self) -> str | None:
-        """The status in status.json; None where none can be read."""
+        """How the run ended, or `running`; None where nothing can be read."""
+        return self.ending()[0]
+
+    def ending(self) -> tuple[str | None, str | None]:
+        """The status and its error, as in status.json unless the process was killed since."""
+        told = self._told()
+        return (INTERRUPTED, KILLED) if told[0] == RUNNING and self.was_killed() else told
+
+    def _told(self) -> tuple[str | None, str | None]:
         try:
-            return str(self.read(self.status).get("status"))
+            content = self.read(self.status)
         except UserError:
-            return None
+            return None, None
+        return str(content.get("status")), content.get("error")
 
     def best_validation(self) -> float | None:
         """The best of the meta-validations: its accuracy, or for regression minus its loss."""
@@ -219,7 +262,18 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _in_a_line(error: Exception) -> str:
+def ending(error: BaseException | None) -> tuple[str, str | None]:
+    """The status of work that ended with `error`, or with none, and why."""
+    if error is None:
+        return COMPLETED, None
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted from the keyboard"
+    if isinstance(error, SystemExit):
+        return INTERRUPTED, "told to stop by a signal"
+    return FAILED, _in_a_line(error)
+
+
+def _in_a_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{shown(Path(error.filename))}: " if isinstance(error.filename, str) else ""
         return f"{where}{error.strerror}"

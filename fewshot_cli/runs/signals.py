@@ -1,5 +1,7 @@
 """SIGINT and SIGTERM: a run stops where it can go on from, or at once when told twice.
 
+That is after a meta-update, or between two adaptation steps of a meta-validation.
+
 submitit (SLURM) puts handlers of its own in place, which submit the job again. They stay: a
 signal that is put off comes to whatever handled it before.
 """
@@ -21,7 +23,7 @@ PUT_OFF = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Waiting:
-    """The signal that waits for the update to end."""
+    """The signal that waits until the work comes to where it looks."""
 
     def __init__(self) -> None:
         self.number: int | None = None  # of the signal that came
@@ -32,7 +34,10 @@ class Waiting:
             self.earlier[number](number, frame)
             return
         self.number = number
-        say("fewshot: stopping after this update; once more to stop at once")
+        say("fewshot: stopping at the next step; once more to stop at once")
+
+    def is_there(self) -> bool:
+        return self.number is not None
 
     def deliver(self) -> None:
         """Do what the signal would have done. A handler that only returns lets the run go on."""

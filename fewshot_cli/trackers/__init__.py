@@ -9,7 +9,7 @@ from typing import Protocol
 from fewshot_cli import kinds
 from fewshot_cli.config import Config
 from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import Metrics, RunDirectory
+from fewshot_cli.runs.directory import Metrics, RunDirectory, ending
 
 
 class Tracker(Protocol):
@@ -17,34 +17,51 @@ class Tracker(Protocol):
         """Take rows as they are added to metrics.csv."""
         ...
 
-    def close(self) -> None: ...
+    def close(self, status: str, why: str | None) -> None:
+        """The last word: `completed`, `failed` or `interrupted`, and why."""
+        ...
 
 
 @contextmanager
 def following(config: Config, directory: RunDirectory) -> Iterator[None]:
     """Hand the rows that a run writes inside the `with` to the tracker of its config.
 
-    A tracker that fails is left behind with one line; the run goes on.
+    A tracker that fails is left behind with one line; the run goes on. In the end it hears how
+    the work inside the `with` ended.
 
     Raises:
         UserError: the tracker is not installed.
     """
     tracker: Tracker = kinds.call("trackers", config.tracker.kind, "start", config, directory.path)
+    left_out = False
 
-    def add(rows: Sequence[Metrics]) -> None:
+    @contextmanager
+    def left_out_if_it_fails() -> Iterator[None]:
+        nonlocal left_out
         try:
-            tracker.add(rows)
+            yield
         # Servers and their clients fail in ways of their own.
         except Exception as error:
-            directory.follow = None
-            say(f"fewshot: tracker={config.tracker.name}: {' '.join(str(error).split())}; left out")
+            line = " ".join(str(error).split())
+            if not left_out:
+                say(f"fewshot: tracker={config.tracker.name}: {line}; left out")
+            directory.follow, left_out = None, True
+
+    def add(rows: Sequence[Metrics]) -> None:
+        with left_out_if_it_fails():
+            tracker.add(rows)
 
     directory.follow = add
+    end: BaseException | None = None
     try:
         yield
+    except BaseException as error:
+        end = error
+        raise
     finally:
         directory.follow = None
-        tracker.close()
+        with left_out_if_it_fails():
+            tracker.close(*ending(end))
 
 
 def figures(row: Metrics) -> dict[str, float]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fewshot_cli.config import Config, UserError
-from fewshot_cli.runs.directory import Metrics
+from fewshot_cli.runs.directory import COMPLETED, FAILED, INTERRUPTED, Metrics
 from fewshot_cli.trackers import figures
 
 EXPERIMENT = "fewshot"
+ENDED = {COMPLETED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 
 
 class MLflow:
@@ -42,8 +43,10 @@ class MLflow:
             for name, value in figures(row).items():
                 self.client.log_metric(self.run, name, value, step=step)
 
-    def close(self) -> None:
-        self.client.set_terminated(self.run)
+    def close(self, status: str, why: str | None) -> None:
+        if why is not None:
+            self.client.set_tag(self.run, "why", why)
+        self.client.set_terminated(self.run, ENDED[status])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -25,7 +25,8 @@ class TensorBoard:
                 self.writer.add_scalar(name, value, x)
         self.writer.flush()
 
-    def close(self) -> None:
+    def close(self, status: str, why: str | None) -> None:
+        self.writer.add_text("status", f"{status}: {why}" if why else status)
         self.writer.close()
 
 

@@ -11,6 +11,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from torch import nn
 
 from fewshot_cli.algorithms import Algorithm
 from fewshot_cli.algorithms.ways import for_ways
-from fewshot_cli.config import UserError
+from fewshot_cli.config import Checkpoint, UserError
 from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import atomic, shown
+from fewshot_cli.runs.directory import FAILED, INTERRUPTED, RunDirectory, atomic, shown
 
 FORMAT = 2
 DIGEST = hashlib.sha256().digest_size
@@ -62,6 +63,31 @@ def write(path: Path, state: State, previous: Path | None = None) -> None:
             file.flush()
             os.fsync(file.fileno())
             os.replace(path, previous)
+
+
+def tested(directory: RunDirectory, which: Checkpoint) -> tuple[Path, State]:
+    """The checkpoint of a run that a test of it takes: its file and all of its content.
+
+    Raises:
+        UserError: it is missing or damaged; says the way on.
+    """
+    path = directory.checkpoints / f"{which.value}.pt"
+    try:
+        return path, read(path)
+    except UserError as error:
+        status = directory.state()
+        if status in (FAILED, INTERRUPTED) and not path.exists() and not _had_best(directory):
+            raise UserError(f"{error}; the run is {status}. Next: {directory.way_on}") from error
+        if which is Checkpoint.best and directory.last.exists():
+            last = f"fewshot evaluate {quote(str(shown(directory.path)))} eval.checkpoint=last"
+            raise UserError(f"{error}; the last one can be tested: {last}") from error
+        raise
+
+
+def _had_best(directory: RunDirectory) -> bool:
+    """Whether it came to a meta-validation."""
+    found = newest(directory.last, directory.previous)
+    return found is not None and found[1]["training"]["best"] is not None
 
 
 def load(path: Path, algorithm: Algorithm, any_ways: bool = False) -> int:

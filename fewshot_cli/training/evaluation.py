@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 from scipy.special import stdtrit
@@ -20,13 +21,30 @@ from fewshot_cli.training.setup import Setup
 TASKS_A_DRAW = 100  # constant, so that the first n tasks are the same whatever their number
 
 
-def evaluate(setup: Setup, split: str, tasks: int, label: str, first_step: int) -> list[Scores]:
+class StoppedError(Exception):
+    """An evaluation was told to stop before its end."""
+
+
+def evaluate(
+    setup: Setup,
+    split: str,
+    tasks: int,
+    label: str,
+    first_step: int,
+    told_to_stop: Callable[[], bool] = lambda: False,
+) -> list[Scores]:
     """Adapt to `tasks` tasks; score their query sets after `first_step` steps and each later one.
 
     The tasks depend on the data's settings, ways, shots, queries and `eval.seed` alone.
 
+    Args:
+        told_to_stop: asked before each adaptation step.
+
     Returns:
         One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
+
+    Raises:
+        StoppedError: it was told so.
     """
     config = setup.config
     draws = generator(config.eval.seed, f"{split} tasks")
@@ -41,6 +59,8 @@ def evaluate(setup: Setup, split: str, tasks: int, label: str, first_step: int) 
             kept = next(drawn.split(min(TASKS_A_DRAW, tasks - first)))
             for chunk in kept.split(setup.eval_chunk):
                 for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
+                    if told_to_stop():
+                        raise StoppedError
                     if step >= first_step:
                         with torch.no_grad():
                             outputs = predict(learner, chunk, config.eval.transductive)

@@ -20,9 +20,9 @@ from fewshot_cli.config import Config
 from fewshot_cli.data.batch import TaskBatch
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
-from fewshot_cli.runs.signals import put_off
+from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.training import checkpoints, paths
-from fewshot_cli.training.evaluation import evaluate, figures, metrics
+from fewshot_cli.training.evaluation import StoppedError, evaluate, figures, metrics
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
@@ -48,17 +48,17 @@ def run(config: Config, directory: RunDirectory) -> None:
     start = time.monotonic()
     left = left_in(directory, config)
     directory.begin(config, *([left.metrics] if left else []))
-    with memory_explained(config), trackers.following(config, directory):
+    with trackers.following(config, directory), memory_explained(config):
         setup = prepare(config)
         if left:
             left.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
         at = restored(left, setup, start) if left else Standing.new(config, start)
         _meta_train(setup, directory, at)
-        which = directory.checkpoints / f"{config.eval.checkpoint.value}.pt"
-        iteration = checkpoints.load(which, setup.algorithm)
+        path, state = checkpoints.tested(directory, config.eval.checkpoint)
+        iteration = checkpoints.fill(path, setup.algorithm, state)
         tested = meta_test(setup, directory, iteration, at.start)
-    directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
+        directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
 
 
 def dry_run(config: Config) -> str:
@@ -82,45 +82,50 @@ def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> No
     """The outer loop. Keeps the last two checkpoints and the best by meta-validation."""
     config, algorithm = setup.config, setup.algorithm
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
-    paths.record(setup, directory, standing.iteration)
+    if not standing.iteration:
+        paths.record(setup, directory, 0)
     first, latest = standing.iteration + 1, dict[str, str]()
     save = Saver(setup, directory, standing)
     with Progress("Meta-training", iterations, "iterations") as progress, put_off() as signals:
         progress.begin_at(standing.iteration)
-        for iteration in range(first, iterations + 1):
-            assert isinstance(algorithm, MetaLearner)
-            began = time.monotonic()
-            scores = _meta_update(setup, algorithm, standing)
-            if config.compile and iteration == first:
-                say(_what_compiling_took(algorithm))
-            standing.iteration = iteration
-            standing.since.append(scores)
-            standing.since_seconds += time.monotonic() - began
-            last, stop = iteration == iterations, signals.number is not None
-            if iteration % config.log_every == 0 or last:
-                row = Scores.concatenate(standing.since)
-                steps, seconds = config.algo.inner_steps or 0, standing.since_seconds
-                directory.add([metrics(row, iteration, "train", steps, standing.start, seconds)])
-                latest |= figures(row)
-                standing.since, standing.since_seconds = [], 0.0
-            if iteration % config.eval.every == 0 or last:
-                valid = _meta_validate(setup, directory, iteration, standing.start)
-                goodness = -valid.loss if valid.accuracy is None else valid.accuracy
-                paths.record(setup, directory, iteration)
-                if standing.best is None or math.isnan(standing.best) or goodness > standing.best:
-                    standing.best = goodness
-                    save.best()
-                save.last()
-                shown = valid.loss if valid.accuracy is None else valid.accuracy
-                latest["valid"] = f"{shown:.3f}" if valid.accuracy is None else f"{shown:.1%}"
-            elif save.is_due() or stop:
+        while standing.iteration < iterations or standing.to_validate:
+            if not standing.to_validate:  # else a stop came before or in the meta-validation
+                assert isinstance(algorithm, MetaLearner)
+                began = time.monotonic()
+                scores = _meta_update(setup, algorithm, standing)
+                iteration = standing.iteration = standing.iteration + 1
+                if config.compile and iteration == first:
+                    say(_what_compiling_took(algorithm))
+                standing.since.append(scores)
+                standing.since_seconds += time.monotonic() - began
+                last = iteration == iterations
+                if iteration % config.log_every == 0 or last:
+                    latest |= _log(setup, directory, standing)
+                standing.to_validate = iteration % config.eval.every == 0 or last
+            stop = signals.is_there()
+            if standing.to_validate and not stop:
+                try:
+                    latest["valid"] = _validate(setup, directory, standing, save, signals)
+                except StoppedError:
+                    stop = True
+                    save.last()
+            elif stop or save.is_due():
                 save.last()
             if stop:  # and not one that came later, for which no checkpoint is there yet
                 signals.deliver()
-            progress.advance(1, latest)
+            progress.advance(standing.iteration - progress.done, latest)
     if not iterations:
         save.best()
         save.last()
+
+
+def _log(setup: Setup, directory: RunDirectory, standing: Standing) -> dict[str, str]:
+    """The row of meta-training since the last one; its figures, to show."""
+    row = Scores.concatenate(standing.since)
+    steps, seconds = setup.config.algo.inner_steps or 0, standing.since_seconds
+    directory.add([metrics(row, standing.iteration, "train", steps, standing.start, seconds)])
+    standing.since, standing.since_seconds = [], 0.0
+    return figures(row)
 
 
 def _meta_update(setup: Setup, algorithm: MetaLearner, standing: Standing) -> Scores:
@@ -164,10 +169,33 @@ def _what_compiling_took(algorithm: MetaLearner) -> str:
     )
 
 
-def _meta_validate(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> Metrics:
+def _validate(
+    setup: Setup, directory: RunDirectory, standing: Standing, save: Saver, signals: Waiting
+) -> str:
+    """Meta-validate and keep what there is, as the best too if it is; the figure, to show.
+
+    Raises:
+        StoppedError: a signal came; nothing is changed.
+    """
+    iteration, best = standing.iteration, standing.best
+    valid = _meta_validate(setup, directory, iteration, standing.start, signals)
+    goodness = -valid.loss if valid.accuracy is None else valid.accuracy
+    paths.record(setup, directory, iteration)
+    if best is None or math.isnan(best) or goodness > best:
+        standing.best = goodness
+        save.best()
+    standing.to_validate = False
+    save.last()
+    return f"{valid.loss:.3f}" if valid.accuracy is None else f"{valid.accuracy:.1%}"
+
+
+def _meta_validate(
+    setup: Setup, directory: RunDirectory, iteration: int, start: float, signals: Waiting
+) -> Metrics:
     began = time.monotonic()
     tasks, steps = setup.config.eval.valid_tasks, setup.config.algo.eval_steps
-    scores = evaluate(setup, "valid", tasks, "Meta-validation", first_step=steps)[-1]
+    by_step = evaluate(setup, "valid", tasks, "Meta-validation", steps, signals.is_there)
+    scores = by_step[-1]
     seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)
     directory.add([row])

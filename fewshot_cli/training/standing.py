@@ -31,6 +31,7 @@ class Standing:
     best: float | None = None  # by meta-validation
     since: list[Scores] = field(default_factory=list)  # since the last row of metrics.csv
     since_seconds: float = 0.0
+    to_validate: bool = False  # the meta-validation of this iteration is still to be made
 
     @staticmethod
     def new(config: Config, start: float) -> Standing:
@@ -71,6 +72,11 @@ class Left:
                 f"data.root={config.data.root}: holds other images than when the run began; "
                 "expected the same"
             )
+
+    def trained(self, config: Config) -> bool:
+        """Whether only the meta-test is left."""
+        done: int = self.state["iteration"]
+        return done >= config.iterations and not self.state["training"].get("to_validate", False)
 
 
 def left_in(directory: RunDirectory, config: Config) -> Left | None:
@@ -114,6 +120,7 @@ def restored(left: Left, setup: Setup, start: float) -> Standing:
     at.iteration, at.best = iteration, training["best"]
     at.since = [Scores(loss, accuracy) for loss, accuracy in training["since"]]
     at.since_seconds = training["since_seconds"]
+    at.to_validate = training.get("to_validate", False)  # earlier checkpoints come after it
     return at
 
 
@@ -140,6 +147,7 @@ class Saver:
             "best": at.best,
             "since": [(scores.loss, scores.accuracy) for scores in at.since],
             "since_seconds": at.since_seconds,
+            "to_validate": at.to_validate,
             "seconds": time.monotonic() - at.start,
             # The rows themselves: whatever happens to the file, they are not lost.
             "metrics": self.directory.metrics.read_text(encoding="utf-8"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pandas as pd
 import pytest
 from conftest import Command
 from helpers import LITTLE, TINY, little_omniglot
+
+from fewshot_cli.commands.evaluate import command
+from fewshot_cli.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,7 @@ def nothing(run: Path) -> None:
         (nothing, ["data=omniglot", "data.root=none"], "none: expected images_back"),
         (nothing, ["algo=maml"], "algo: cannot be changed afterwards"),
         (nothing, ["data=sinusoid"], "data=sinusoid"),
+        (cut, [], "last one can be tested: fewshot evaluate run eval.checkpoint=last"),
         (cut, [], "best.pt: expected a whole checkpoint"),
         (remove_checkpoint, [], "best.pt: no such checkpoint"),
         (lock_checkpoint, [], "best.pt: cannot read it"),
@@ -123,6 +128,45 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     assert message in done.stderr
     assert done.stdout == ""
     assert not (run / "evaluations").exists()
+
+
+def test_next_keeps_what_was_typed(fewshot: Command, run: Path) -> None:
+    words = ["shots=2", "eval.tasks=7", "data.root='a b'", "data=glyphs"]
+    done = fewshot("evaluate", "run", *words[:2], words[3])
+    assert done.returncode == 0, done.stderr
+    line = "Next:  fewshot evaluate run shots=2 data=glyphs eval.tasks=2000"
+    assert done.stdout.splitlines()[-1] == line
+    again = fewshot(*shlex.split(line)[2:-1], "eval.tasks=8")
+    assert again.returncode == 0, again.stderr
+    assert (
+        command(Path("a b"), words[2:3]) == """fewshot evaluate 'a b' 'data.root='"'"'a b'"'"''"""
+    )
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_unfinished_run_without_a_best_checkpoint_says_the_way_on(
+    fewshot: Command, run: Path, early: bool
+) -> None:
+    """Killed before its first meta-validation, with a checkpoint or before that."""
+    for file in run.iterdir():
+        if file.name not in ("config.yaml", "metrics.csv", "status.json", "checkpoints"):
+            file.unlink()
+    (run / "status.json").write_text('{"status": "running", "error": null}')
+    last = run / "checkpoints" / "last.pt"
+    state = checkpoints.read(last)
+    shutil.rmtree(run / "checkpoints")
+    if not early:
+        del state["format"]
+        state["training"] |= {"best": None, "to_validate": True}
+        checkpoints.write(last, state)
+    done = fewshot("evaluate", "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "fewshot: run/checkpoints/best.pt: no such checkpoint; the run is interrupted. "
+        "Next: fewshot resume run\n"
+    )
+    assert fewshot("resume", "run").returncode == 0
+    assert fewshot("evaluate", "run").returncode == 0
 
 
 def test_a_folder_that_is_no_run(fewshot: Command) -> None:

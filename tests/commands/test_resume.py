@@ -36,6 +36,33 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(fewshot: Command, tmp_path: P
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
+def test_a_run_told_to_stop_in_a_long_meta_validation_stops_there(
+    fewshot: Command, tmp_path: Path
+) -> None:
+    words = ["data=sinusoid", "model=mlp", "ways=1", "iterations=3", "log_every=1", "eval.every=2"]
+    words += ["eval.tasks=6", "eval.valid_tasks=10000", "algo.eval_steps=20"]
+    assert fewshot("train", *words, "run.dir=whole").returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fewshot_cli", "train", *words, "run.dir=run"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    metrics, deadline = tmp_path / "run" / "metrics.csv", time.monotonic() + 60
+    while not (metrics.exists() and "\n2,train," in metrics.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate()[1]
+    assert process.returncode == 143, told
+    assert told.endswith("Next:  fewshot resume run\n")
+    assert ",valid," not in metrics.read_text()
+    assert fewshot("resume", "run").returncode == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
 def test_what_cannot_be_resumed_is_one_line(fewshot: Command, tmp_path: Path) -> None:
     assert fewshot("train", *LONG, "iterations=10", "hydra.run.dir=run").returncode == 0
     before = outcome(tmp_path / "run")
@@ -57,7 +84,22 @@ def test_two_processes_never_write_into_one_run(fewshot: Command, tmp_path: Path
     with FileLock(tmp_path / "run" / ".lock"):
         done = fewshot("resume", "run")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        "fewshot: run: another process writes into it; expected one at a time"
-    )
+    assert done.stderr == ("fewshot: run: another process writes into it; expected one at a time\n")
     assert outcome(tmp_path / "run") == before
+
+
+def test_a_finished_run_whose_best_checkpoint_is_damaged_stays_finished(
+    fewshot: Command, tmp_path: Path
+) -> None:
+    assert fewshot("train", *LONG, "iterations=10", "run.dir=run").returncode == 0
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    best.write_bytes(best.read_bytes()[:700])
+    status = (tmp_path / "run" / "status.json").read_text()
+    done = fewshot("resume", "run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fewshot: run/checkpoints/best.pt: expected a whole checkpoint")
+    way_on = "; the last one can be tested: fewshot evaluate run eval.checkpoint=last\n"
+    assert done.stderr.endswith(way_on)
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "run" / "status.json").read_text() == status
+    assert fewshot("evaluate", "run", "eval.checkpoint=last").returncode == 0

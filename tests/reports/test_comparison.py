@@ -75,7 +75,7 @@ def test_what_has_no_figures_is_listed_and_not_averaged(tmp_path: Path) -> None:
     left = {run.path.name: (run.status, run.error) for run in comparison.left}
     assert left == {
         "failed": ("failed", "the loss is nan"),
-        "running": ("running", None),
+        "running": ("interrupted", "its process was killed"),
         "interrupted": ("interrupted", None),
         "damaged": ("damaged", "summary.json is missing or damaged"),
         "cut": ("damaged", "test_tasks.csv is missing or damaged"),

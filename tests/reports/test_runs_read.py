@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_runs import fake
+from filelock import FileLock
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -55,8 +56,16 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
 def test_a_run_without_an_end_keeps_its_status_and_why(tmp_path: Path, status: str) -> None:
-    run = read(fake(tmp_path / "a", status=status, error="the loss is nan"))
+    path = fake(tmp_path / "a", status=status, error="the loss is nan")
+    with FileLock(path / ".lock"):
+        run = read(path)
     assert (run.status, run.error, run.by_step) == (status, "the loss is nan", {})
+
+
+def test_a_run_that_says_it_runs_and_does_not_is_interrupted(tmp_path: Path) -> None:
+    run = read(fake(tmp_path / "a", status="running"))
+    assert (run.status, run.error) == ("interrupted", "its process was killed")
+    assert not (tmp_path / "a" / ".lock").exists()
 
 
 @pytest.mark.parametrize("name", ["summary.json", "status.json", "config.yaml"])

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -43,10 +47,105 @@ def test_how_the_work_ended_is_recorded(tmp_path: Path, capsys: pytest.CaptureFi
     assert ended("good", None) == {"status": "completed", "error": None}
     assert ended("bad", ValueError("two\nlines")) == {"status": "failed", "error": "two lines"}
     assert ended("stopped", KeyboardInterrupt())["status"] == "interrupted"
+    (tmp_path / "later" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "later" / "checkpoints" / "last.pt").touch()
+    assert ended("later", ValueError("two\nlines"))["status"] == "failed"
     assert "ValueError: two" in (tmp_path / "bad" / "traceback.txt").read_text()
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
     assert said[0].startswith("fewshot: the run failed: two lines; see ")
+    # There is nothing to go on from in the second, and all that was asked for in the last.
+    assert [line.partition(tmp_path.name)[0] for line in said[1:]] == [
+        f"fewshot: interrupted; what was written is in {tmp_path.parent}/",
+        f"Next:  fewshot resume {tmp_path.parent}/",
+        f"fewshot: the run failed: two lines; see {tmp_path.parent}/",
+        f"Next:  fewshot resume {tmp_path.parent}/",
+    ]
+
+
+def killed(path: Path) -> RunDirectory:
+    """A run whose process ended without a word."""
+    script = f"""
+import os, signal
+from pathlib import Path
+from fewshot_cli.runs.directory import RunDirectory
+directory = RunDirectory(Path({str(path)!r}))
+with directory.recorded():
+    directory.mark("running")
+    assert directory.state() == "running"
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-9, "")
+    return RunDirectory(path)
+
+
+def test_a_run_that_was_killed_is_interrupted(tmp_path: Path) -> None:
+    directory = killed(tmp_path / "run")
+    assert json.loads(directory.status.read_text())["status"] == "running"
+    assert directory.ending() == ("interrupted", "its process was killed")
+    with directory._locked():
+        assert directory.ending() == ("running", None)
+    assert directory.state() == "interrupted"
+    directory.mark("failed", "why")
+    assert directory.ending() == ("failed", "why")
+    assert RunDirectory(tmp_path / "nothing").ending() == (None, None)
+
+
+def test_to_look_at_a_run_writes_nothing(tmp_path: Path) -> None:
+    directory = killed(tmp_path / "run")
+    directory.lock.unlink()
+    directory.path.chmod(0o555)
+    before = os.stat(directory.path).st_mtime_ns
+    try:
+        assert directory.state() == "interrupted"
+        assert not directory.is_written()
+        assert [path.name for path in directory.path.iterdir()] == ["status.json"]
+    finally:
+        directory.path.chmod(0o755)
+    assert os.stat(directory.path).st_mtime_ns == before
+    assert not RunDirectory(tmp_path / "nothing").is_written()
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_lock_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    directory = killed(tmp_path / "run")
+    directory.lock.unlink()
+    os.mkfifo(directory.lock)
+    assert directory.state() == "interrupted"
+
+
+def test_where_locks_are_not_known_the_status_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = killed(tmp_path / "run")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert (directory.is_written(), directory.state()) == (None, "running")
+
+
+def test_who_only_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
+    directory = killed(tmp_path / "run")
+    script = f"""
+from pathlib import Path
+from fewshot_cli.runs.directory import RunDirectory
+directory = RunDirectory(Path({str(directory.path)!r}))
+print(flush=True)
+while True:
+    directory.is_written()
+"""
+    looking = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert looking.stdout is not None
+        looking.stdout.readline()
+        for _ in range(50):
+            with directory._locked():
+                pass
+    finally:
+        looking.kill()
+        looking.communicate()
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

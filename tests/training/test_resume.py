@@ -63,6 +63,19 @@ class StopIn:
 
         self.patch.setattr(Setup, "train_tasks", train_tasks)
 
+    def in_validation(self, which: int, *numbers: int) -> None:
+        """The signals come at the start of a meta-validation, counted from 1."""
+        plain, begun = evaluation.generator, [0]
+
+        def generator(seed: int, purpose: str) -> torch.Generator:
+            begun[0] += purpose == "valid tasks"
+            if begun[0] == which and purpose == "valid tasks":
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+            return plain(seed, purpose)
+
+        self.patch.setattr(evaluation, "generator", generator)
+
 
 VARIANTS = [
     *([algo] for algo in names("algo") if algo != "scratch"),
@@ -88,6 +101,97 @@ def test_a_stopped_run_ends_with_the_same_bytes(
     assert status["status"] == "interrupted"
     last = checkpoints.read(tmp_path / "stopped" / "checkpoints" / "last.pt")
     assert last["iteration"] == iteration
+    assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_run_stopped_in_a_meta_validation_makes_it_when_it_goes_on(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn, variant: list[str], which: int
+) -> None:
+    """The second one is that of the last iteration."""
+    chosen = small(cache_dir, *variant, "record_paths=true")
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    stop_in.in_validation(which, signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        recorded(chosen, tmp_path / "stopped")
+    stop_in.patch.undo()
+    assert end.value.code == 143
+    last = checkpoints.read(tmp_path / "stopped" / "checkpoints" / "last.pt")
+    assert (last["iteration"], last["training"]["to_validate"]) == ((4, 7)[which - 1], True)
+    metrics = (tmp_path / "stopped" / "metrics.csv").read_text()
+    assert metrics.count(",valid,") == which - 1
+    assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+    points = [{file.name for file in run.glob("paths/*")} for run in tmp_path.iterdir()]
+    assert points == [{"0.pt", "4.pt", "7.pt"}] * 2
+
+
+def test_a_stop_in_the_update_before_a_meta_validation_does_not_wait_for_it(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    chosen = small(cache_dir, "maml")
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    stop_in(4, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        recorded(chosen, tmp_path / "stopped")
+    stop_in.patch.undo()
+    assert ",valid," not in (tmp_path / "stopped" / "metrics.csv").read_text()
+    assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+
+
+def test_a_meta_validation_is_stopped_again_and_again(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    """By hand, at once by a second signal, which costs the update, and by one more."""
+    chosen = small(cache_dir, "reptile")
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ends: list[tuple[tuple[int, ...], int | None]] = [
+        ((signal.SIGTERM, signal.SIGTERM), None),
+        ((signal.SIGINT,), 4),
+        ((signal.SIGINT, signal.SIGTERM), 4),
+        ((signal.SIGTERM,), 4),
+    ]
+    last = tmp_path / "stopped" / "checkpoints" / "last.pt"
+    for numbers, iteration in ends:
+        stop_in.in_validation(1, *numbers)
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            recorded(chosen, tmp_path / "stopped")
+        stop_in.patch.undo()
+        assert (checkpoints.read(last)["iteration"] if last.exists() else None) == iteration
+    assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
+
+
+def test_a_handler_that_returns_lets_the_meta_validation_be_made(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    chosen = small(cache_dir, "maml")
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    came = []
+    earlier = signal.signal(signal.SIGUSR2, lambda number, frame: came.append(number))
+    stop_in.in_validation(1, signal.SIGUSR2)
+    try:
+        recorded(chosen, tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGUSR2, earlier)
+    assert came == [signal.SIGUSR2]
+    assert outcome(tmp_path / "run") == untouched
+
+
+def test_a_checkpoint_that_says_nothing_of_meta_validation_comes_after_it(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    """As those of commit 49bde7c."""
+    chosen = small(cache_dir, "maml")
+    untouched = outcome(recorded(chosen, tmp_path / "untouched"))
+    stop_in(5, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        recorded(chosen, tmp_path / "stopped")
+    stop_in.patch.undo()
+    last = tmp_path / "stopped" / "checkpoints" / "last.pt"
+    state = checkpoints.read(last)
+    del state["training"]["to_validate"], state["format"]
+    checkpoints.write(last, state)
     assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
 
 

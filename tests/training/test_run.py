@@ -146,7 +146,7 @@ def test_adaptation_that_diverges_is_reported_as_such(
 ) -> None:
     directory = RunDirectory(tmp_path / "run")
     run(small(cache_dir, "scratch", "sinusoid", "algo.inner_lr=1e30"), directory)
-    result.show(directory, directory)
+    result.show(directory)
     assert "not finite" in capsys.readouterr().out
     test = json.loads(directory.summary.read_text(), parse_constant=pytest.fail)["test"]
     assert test["steps"][0]["loss"] > 0
