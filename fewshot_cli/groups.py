@@ -138,7 +138,7 @@ def all_keys() -> type[Config]:
     Raises:
         TypeError: two kinds declare a key of one name in two ways.
     """
-    whole: list[tuple[str, type[Group]]] = []
+    whole: list[tuple[str, Any, Any]] = []
     for group, (package, shared) in CODE.items():
         added: dict[str, tuple[str, Any, Any]] = {}
         shares = {each.name for each in fields(shared)}  # type: ignore[arg-type]
@@ -149,7 +149,19 @@ def all_keys() -> type[Config]:
                 known = added.setdefault(each.name, (each.name, each.type, each))
                 if (known[1], known[2].metadata) != (each.type, each.metadata):
                     raise TypeError(f"{file}: {each.name} is declared otherwise elsewhere")
-        whole.append((group, make_dataclass(shared.__name__, added.values(), bases=(shared,))))
-    return make_dataclass(
-        "Config", [(name, each, MISSING) for name, each in whole], bases=(Config,)
-    )
+        if added:
+            whole.append(
+                (group, _named(f"All{shared.__name__}", [*added.values()], shared), MISSING)
+            )
+    return _named("AllConfig", whole, Config)
+
+
+def _named(name: str, added: list[tuple[str, Any, Any]], base: type[Any]) -> type[Any]:
+    """A dataclass that the workers of a launcher find by its name, as the schema reaches them."""
+    made = make_dataclass(name, added, bases=(base,))
+    made.__module__ = __name__
+    globals()[name] = made
+    return made
+
+
+all_keys()
