@@ -14,8 +14,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fewshot_cli import compose
+from fewshot_cli.progress import speaking
 from fewshot_cli.reports import result
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.sweep import what_varies
 
 SECONDS_BETWEEN_LOOKS = 0.5
 FAILED = 1
@@ -37,7 +39,8 @@ def job(composed: DictConfig) -> float | None:
     if sweep:
         end_with_parent()
     try:
-        with directory.recorded(aloud=not sweep):
+        speaker = what_varies(directory.path.name) if sweep else ""
+        with speaking(speaker), directory.recorded(aloud=not sweep):
             from fewshot_cli.training.run import run
 
             run(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)

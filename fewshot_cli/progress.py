@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import RLock
 from types import TracebackType
 
 from tqdm import tqdm
@@ -12,9 +15,24 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 15.0
 
 
+# tqdm's own lock is a semaphore for all processes, and one that is killed leaves it behind.
+tqdm.set_lock(RLock())
+speaker: ContextVar[str] = ContextVar("speaker", default="")
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Begin each line inside the `with` with a name, since several jobs share the terminal."""
+    before = speaker.set(f"[{name}] " if name else "")
+    try:
+        yield
+    finally:
+        speaker.reset(before)
+
+
 def say(text: str = "") -> None:
     """Print a line on stderr without breaking a bar that is on the screen."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(f"{speaker.get()}{text}", file=sys.stderr)
 
 
 class Progress:
@@ -27,9 +45,16 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self.before, self.said, self.figures = 0, 0, -1, ""
         self.start = self.last_line = time.monotonic()
+        name = f"{speaker.get()}{label}"
         self.bar = (
             # leave=None: a bar inside another one goes away when it is done.
-            tqdm(total=total, desc=label, unit=f" {unit}", leave=None, dynamic_ncols=True)
+            tqdm(
+                total=total,
+                desc=name,
+                unit=f" {unit}",
+                leave=None,
+                dynamic_ncols=True,
+            )
             if sys.stderr.isatty()
             else None
         )

@@ -11,7 +11,7 @@ import termios
 import pytest
 
 from fewshot_cli import progress
-from fewshot_cli.progress import Progress
+from fewshot_cli.progress import Progress, say, speaking
 
 SCRIPT = """
 from fewshot_cli.progress import Progress
@@ -39,6 +39,19 @@ def test_long_work_says_something_now_and_then(
         for _ in range(3):
             bar.advance()
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_job_s_lines_begin_with_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with speaking("algo=maml,seed=1"):
+        say("hello")
+        with Progress("Training", 1, "iterations") as bar:
+            bar.advance()
+        with speaking(""):
+            say("hello")
+    say("hello")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.pop(1).startswith("[algo=maml,seed=1] Training: 1/1 iterations, ")
+    assert lines == ["[algo=maml,seed=1] hello", "hello", "hello"]
 
 
 def test_an_error_ends_it_quietly(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,8 @@ def compare(directories: list[Path], asked: Asked) -> None:
     """Print the table, and write what is asked for.
 
     Raises:
-        UserError: a folder holds no run, or an option names what no run has.
+        UserError: a folder holds no run, or an option names what no run has; after the table,
+            no run could be averaged.
     """
     runs = [read(path) for path in find(directories)]
     wanted = _pairs("--where", asked.where, runs)
@@ -58,8 +59,9 @@ def compare(directories: list[Path], asked: Asked) -> None:
     columns = None
     if asked.columns is not None:
         names = asked.columns.split(",")
-        columns = list(dict.fromkeys(_column(name, runs) for name in names))
-    table = _table(comparison, columns, asked.sort and _column(asked.sort, runs))
+        columns = list(dict.fromkeys(_column("--columns", name, runs) for name in names))
+    sort = None if asked.sort is None else _column("--sort", asked.sort, runs)
+    table = _table(comparison, columns, sort)
     words = tables.words(comparison, table, columns)
     data = table if columns is None else table[columns]
     if STDOUT not in (asked.csv, asked.json, asked.markdown):
@@ -71,6 +73,11 @@ def compare(directories: list[Path], asked: Asked) -> None:
         _draw(comparison, words, asked)
     if asked == Asked():
         _beside_the_jobs(directories, data)
+    if not comparison.settings:
+        raise UserError(
+            f"{' '.join(str(shown(path)) for path in directories)}: no run there is completed "
+            "and counted; expected one at least"
+        )
 
 
 def _table(comparison: reports.Comparison, columns: list[str] | None, sort: str | None) -> Any:
@@ -88,11 +95,20 @@ def _rank(value: Any) -> tuple[bool, bool, Any]:
     return missing, isinstance(value, str), 0 if missing else value
 
 
-def _column(name: str, runs: Sequence[Run]) -> str:
+def _column(option: str, name: str, runs: Sequence[Run]) -> str:
     """A figure of the table or a setting."""
     if name in ("accuracy", "loss"):  # what the mean is headed with
         return "mean"
-    return name if name in reports.FIGURES else full_key(name, _keys(runs), reports.FIGURES)
+    if name in reports.FIGURES:
+        return name
+    return _setting(option, name, runs, reports.FIGURES)
+
+
+def _setting(option: str, name: str, runs: Sequence[Run], others: Sequence[str] = ()) -> str:
+    try:
+        return full_key(name, _keys(runs), others)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from error
 
 
 def _keys(runs: Sequence[Run]) -> set[str]:
@@ -106,7 +122,7 @@ def _pairs(option: str, words: Sequence[str], runs: Sequence[Run]) -> dict[str, 
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"{option} {word}: expected KEY=VALUE")
-        pairs[full_key(key, _keys(runs))] = value
+        pairs[_setting(option, key, runs)] = value
     return pairs
 
 

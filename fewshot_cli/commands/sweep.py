@@ -99,6 +99,8 @@ class _Teller:
                 why = error or "another process is at work on it"
                 say(f"fewshot: {shown(run.path)} {state}: {why}")
         self.status = int(len(self.told) < len(runs))
+        if self.status and self.expected:
+            say(f"The same with sweep.dir={shown(directory.path)} goes on with what is missing")
         print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
         if self.told:
             write_csv([directory.path], directory.path / COMPARISON)

@@ -46,9 +46,12 @@ def full_key(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str
     ends = sorted(key for key in keys if key == f"{word}.name" or key.endswith(f".{word}"))
     if f"{word}.name" in ends or len(ends) == 1:
         return f"{word}.name" if f"{word}.name" in ends else ends[0]
-    offered = nearest(word, ends or [*(key.removesuffix(".name") for key in keys), *others])
-    expected = offered or "runs whose config.yaml can be read"
-    raise UserError(f"{word}: no setting of these runs; expected {expected}")
+    choices = ends or [*(key.removesuffix(".name") for key in keys), *others]
+    expected = nearest(word, choices) or "runs whose config.yaml can be read"
+    if others and "`" in expected:  # nothing is close
+        expected = f"{', '.join(others)} or a setting, as config.yaml has them"
+    kind = "setting or column" if others else "setting"
+    raise UserError(f"{word}: no {kind} of these runs; expected {expected}")
 
 
 def has(settings: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewshot_cli.reports.comparison import FIGURES, Comparison, Setting
+from fewshot_cli.runs.directory import INTERRUPTED
 
 LONGEST = 200
 MOST_ROWS = 50
@@ -56,7 +57,11 @@ def words(
     mean = measures.pop() if len(measures) == 1 else "mean"
     found = [_words("", done, columns, mean, comparison.caption)]
     if len(left):
-        found.append(_words("Not averaged in", left, [*keys, "status", "error", "run"], mean, ""))
+        stopped = (left["status"] == INTERRUPTED).any()
+        caption = "Next:  fewshot resume RUN, for each that was interrupted." if stopped else ""
+        found.append(
+            _words("Not averaged in", left, [*keys, "status", "error", "run"], mean, caption)
+        )
     return found
 
 

@@ -25,6 +25,11 @@ def job_name(swept: str, config: Config) -> str:
     return f"{re.sub(r'[^A-Za-z0-9.,=+-]+', '_', swept)[:LONGEST]}_{digest(config)}".lstrip("_")
 
 
+def what_varies(name: str) -> str:
+    """A job's folder without the digest; empty where nothing varies."""
+    return NAME.sub("", name)
+
+
 def digest(config: Config) -> str:
     """The same for two configs that ask for the same run."""
     return _digest(identity.of(config, "job"))

@@ -103,11 +103,22 @@ def test_steps_and_baseline(fewshot: Command, runs: Path) -> None:
         (["gone"], "gone: expected a folder of runs or sweeps"),
         (["empty"], "empty: no run in it; expected folders with a status.json"),
         (["s", "--where", "algo"], "--where algo: expected KEY=VALUE"),
-        (["s", "--where", "alg=maml"], "alg: no setting of these runs; expected algo"),
+        (["s", "--where", "alg=maml"], "--where alg: no setting of these runs; expected algo"),
         (["s", "--where", "algo=anil"], "--where algo=anil: no run has that"),
-        (["s", "--columns", "meen"], "meen: no setting of these runs; expected mean"),
-        (["s", "--columns", ""], ": no setting of these runs; expected "),
-        (["s", "--sort", "iner_lr"], "iner_lr: no setting of these runs; expected algo.inner_lr"),
+        (
+            ["s", "--columns", "meen"],
+            "--columns meen: no setting or column of these runs; expected mean",
+        ),
+        (["s", "--columns", ""], "--columns : no setting or column of these runs; expected test, "),
+        (
+            ["s", "--sort", "iner_lr"],
+            "--sort iner_lr: no setting or column of these runs; expected ",
+        ),
+        (
+            ["s", "--sort", "nope"],
+            "--sort nope: no setting or column of these runs; expected test, seeds, steps, tasks,",
+        ),
+        (["s", "--baseline", "alg=maml"], "--baseline alg: no setting of these runs; expected alg"),
         (["s", "--baseline", "algo=maml"], "--baseline: 2 settings have that; add one of"),
         (["s", "--baseline", "algo=anil"], "--baseline algo.name=anil: no setting has that"),
         (["s", "--baseline", ""], "--baseline : expected KEY=VALUE"),
@@ -137,8 +148,26 @@ def test_where_no_config_can_be_read_there_is_nothing_to_choose(
 
 def test_steps_that_no_run_has_are_said_for_each_run(fewshot: Command, runs: Path) -> None:
     done = fewshot("compare", "s", "--steps", "9")
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert done.stdout.count("has no figures after 9 adaptation steps, at most 1") == 12
+
+
+def test_where_nothing_is_completed_the_table_is_shown_and_the_status_is_2(
+    fewshot: Command, tmp_path: Path
+) -> None:
+    fake(tmp_path / "s" / "a", status="running")
+    fake(tmp_path / "s" / "b", status="failed", error="the loss is nan")
+    done = fewshot("compare", "s", "--json", "all.json")
+    assert done.returncode == 2
+    assert "its process was killed" in done.stdout
+    assert "the loss is nan" in done.stdout
+    assert "Next:  fewshot resume RUN, for each that was interrupted." in done.stdout
+    assert done.stderr.splitlines() == [
+        "Written: all.json",
+        "fewshot: s: no run there is completed and counted; expected one at least",
+    ]
+    assert len(json.loads((tmp_path / "all.json").read_text())["rows"]) == 2
+    assert not (tmp_path / "s" / "a" / ".lock").exists()
 
 
 def test_the_comparison_of_a_sweep_is_written_again(

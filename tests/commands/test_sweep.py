@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,41 @@ def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> Non
     assert "2 of 3 jobs completed" in done.stdout
     assert done.stderr.count("failed: ") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_killed_worker_warns_of_nothing_and_each_line_says_whose_it_is(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    sweep = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fewshot_cli", "train", "-m", *SINE, "seed=1,2", "sweep.dir=s"),
+            *("iterations=2000", "threads=1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    workers: list[int] = []
+    try:
+        while not list(tmp_path.glob("s/*/checkpoints/last.pt")) and sweep.poll() is None:
+            time.sleep(0.05)
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                ours = os.readlink(process / "cwd") == str(tmp_path)
+                if ours and b"popen_loky" in (process / "cmdline").read_bytes():
+                    workers.append(int(process.name))
+        os.kill(workers[0], signal.SIGKILL)
+        out, err = sweep.communicate(timeout=200)
+    finally:
+        sweep.kill()
+    assert (sweep.returncode, len(workers)) == (0, 2), err
+    assert "2 of 2 jobs completed" in out
+    assert "TerminatedWorkerError" in err
+    assert "Warning" not in err
+    ends = [line for line in err.splitlines() if ": 2000/2000 iterations, " in line]
+    assert {line.partition("Meta-training")[0] for line in ends} == {"[seed=1] ", "[seed=2] "}
 
 
 def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
