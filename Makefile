@@ -8,7 +8,7 @@ ARGS ?=
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test numerics extras bench chaos fuzz results lint wheel clean
+.PHONY: help train test slow numerics extras bench chaos fuzz results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -17,7 +17,10 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" $(ARGS)
+
+slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)

@@ -1,4 +1,4 @@
-"""What tests share: the real command in a subprocess, one cache of rendered letters, real data."""
+"""What tests share: the real command in a process of its own, one cache of letters, real data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+# Two test processes on two cores: more threads would only wait for one another. Before torch is
+# imported and in the environment, so that it holds here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import forked
 import pytest
 import torch
 
 CHECKOUT = Path(__file__).parents[1]
 OMNIGLOT = CHECKOUT.parent / "shared" / "data" / "omniglot"
 
-# Two test processes on two cores: more threads would only wait for one another.
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,23 +40,52 @@ def own_cache(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEWSHOT_CACHE", str(cache_dir))
 
 
-@pytest.fixture
-def fewshot(tmp_path: Path, cache_dir: Path) -> Command:
-    """Run `fewshot ARGUMENTS` in a folder of its own, as a user would."""
+@pytest.fixture(scope="session")
+def forks() -> BaseContext:
+    """Processes that begin with all of fewshot imported, which takes longer than most commands."""
+    code = CHECKOUT / "fewshot_cli"
+    modules = [".".join(path.relative_to(CHECKOUT).parts)[:-3] for path in code.rglob("*.py")]
+    context = get_context("forkserver")
+    modules = [name for name in modules if name != "fewshot_cli.__main__"]
+    # Torch's first optimiser imports this, for some seconds.
+    context.set_forkserver_preload([*modules, "torch._dynamo"])
+    return context
 
-    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
-            "FEWSHOT_CACHE": str(cache_dir),
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "120",
-        }
-        settings = {"cwd": tmp_path, "env": environment, "timeout": 300} | options
-        return subprocess.run(
-            [sys.executable, "-m", "fewshot_cli", *arguments],
-            capture_output=True,
-            text=True,
-            **settings,  # type: ignore[call-overload]
-        )
+
+@pytest.fixture
+def fewshot(tmp_path: Path, cache_dir: Path, forks: BaseContext) -> Command:
+    """Run `fewshot ARGUMENTS` in a folder of its own, in a process of its own, as a user would.
+
+    It is forked from one that has imported everything, unless the command starts processes itself,
+    is told about its environment, or the test asks for `new=True`, because imports are the point.
+    """
+
+    def run(
+        *arguments: str,
+        cwd: Path = tmp_path,
+        env: dict[str, str] | None = None,
+        new: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        environment = env or os.environ | {"FEWSHOT_CACHE": str(cache_dir), "COLUMNS": "120"}
+        if env or new or {"-m", "--multirun"} & {*arguments}:
+            return subprocess.run(
+                [sys.executable, "-m", "fewshot_cli", *arguments],
+                cwd=cwd,
+                env=environment,
+                timeout=300,
+                capture_output=True,
+                text=True,
+            )
+        with TemporaryDirectory() as folder:
+            streams = [Path(folder) / name for name in ("out", "err")]
+            process = forks.Process(
+                target=forked.fewshot, args=(arguments, cwd, environment, streams)
+            )
+            process.start()
+            process.join(300)
+            process.kill()
+            said = [stream.read_text() for stream in streams]
+        return subprocess.CompletedProcess(arguments, process.exitcode, *said)
 
     return run
 

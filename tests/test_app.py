@@ -42,3 +42,15 @@ def test_a_terminal_without_our_letters_shows_others(fewshot: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert "?" in done.stdout
     assert done.stderr == ""
+
+
+def test_no_import_says_anything(tmp_path: Path) -> None:
+    """Most tests fork from a process that has imported everything, so this is said here once."""
+    package = Path(__file__).parents[1] / "fewshot_cli"
+    files = [*package.glob("commands/*.py"), *package.glob("pictures/*.py")]
+    modules = {".".join(file.relative_to(package.parent).parts)[:-3] for file in files}
+    code = f"import {', '.join(sorted(modules))}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

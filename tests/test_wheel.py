@@ -50,7 +50,6 @@ def test_it_trains_from_any_folder(installed: Path, tmp_path: Path, cache_dir: P
     environment = os.environ | {
         "PYTHONPATH": str(installed),
         "FEWSHOT_CACHE": str(cache_dir),
-        "OMP_NUM_THREADS": "1",
     }
 
     def run(*words: str) -> str:

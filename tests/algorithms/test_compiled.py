@@ -14,9 +14,12 @@ from fewshot_cli.algorithms import maml
 from fewshot_cli.algorithms.compiled import Compiled
 from fewshot_cli.algorithms.tactics import Tactics
 
-pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+    ),
+]
 
 
 def test_each_set_of_shapes_is_compiled_once() -> None:

@@ -50,7 +50,7 @@ def test_what_only_shows_something_imports_no_torch(
 ) -> None:
     # A torch that cannot be imported stands before the real one.
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
-    done = fewshot(*arguments)
+    done = fewshot(*arguments, new=True)
     assert done.returncode == 0
     assert done.stdout
     assert done.stderr == ""

@@ -79,6 +79,7 @@ RAY = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", pytest.param("ray", marks=RAY)])
 def test_every_launcher_gives_the_same_bytes(
     fewshot: Command, tmp_path: Path, launcher: str
@@ -174,7 +175,7 @@ def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
             "sweep.dir=s",
         ],
         cwd=tmp_path,
-        env=os.environ | {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"FEWSHOT_CACHE": str(cache_dir)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -40,7 +40,7 @@ def test_a_run_shows_its_figures_and_where_its_files_are(fewshot: Command, tmp_p
 
 
 def test_no_third_party_banner_or_warning(fewshot: Command) -> None:
-    done = fewshot("train", *FAST)
+    done = fewshot("train", *FAST, new=True)
     ours = ("Meta-training: ", "Meta-validation: ", "Meta-test: ", "Rendering the letters")
     assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
 
@@ -241,6 +241,7 @@ def test_compile_without_a_compiler_leaves_nothing(fewshot: Command, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
 )
