@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import config
+
+from fewshot_cli.config import UserError
 
 DOCS = Path(__file__).parents[1] / "docs"
 QUOTED = re.findall(
@@ -32,3 +35,9 @@ def test_the_lines_stand_in_their_file(path: str, lines: str) -> None:
 @pytest.mark.parametrize(("page", "link"), LINKS)
 def test_links_lead_somewhere(page: str, link: str) -> None:
     assert (DOCS / link).is_file(), page
+
+
+def test_what_is_said_on_a_mac() -> None:
+    with pytest.raises(UserError) as refused:
+        config("device=mps")
+    assert f"\nfewshot: {refused.value}\n" in (DOCS / "systems.md").read_text(encoding="utf-8")
