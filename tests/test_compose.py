@@ -213,7 +213,7 @@ def test_a_root_is_kept_from_wherever_one_stood(
             (line, r"cannot be changed afterwards")
             for line in ("seed=5", "queries=3", "iterations=1")
         ),
-        ("algo=fomaml", r"algo: cannot be changed afterwards; expected algo.eval_steps"),
+        ("algo=fomaml", r"algo: cannot .*; expected algo.eval_inner_batch, algo.eval_steps, "),
         (
             "model=fc",
             r"model: cannot .*; expected algo.eval_inner_batch, .*, data, data.*, .*eval.*",

@@ -133,8 +133,8 @@ def test_the_order_of_tasks_does_not_matter(algo: str, order: list[int]) -> None
 @pytest.mark.parametrize("algo", META_LEARNERS)
 def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
     chosen, batch, found = config(f"algo={algo}").algo, image_tasks(queries=8), []
-    if chosen.inner_steps:
-        chosen.inner_lr /= chosen.inner_steps  # long steps without batch norm blow rounding up
+    if chosen.inner_optimizer is Optimizer.sgd and chosen.inner_steps:
+        chosen.inner_steps = 1  # long steps without batch norm blow rounding up
     for bf16 in (False, True):
         torch.manual_seed(0)
         net = models.build(narrow(model), (1, 16, 16), 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from helpers import TINY, config, image_tasks
 from scipy import stats
 
 from fewshot_cli import models
+from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms.scores import Scores
 from fewshot_cli.algorithms.stacking import PerTask
 from fewshot_cli.config import Config
+from fewshot_cli.data.batch import TaskBatch
 from fewshot_cli.training.evaluation import evaluate, mean_ci95, metrics, predict
-from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 
 
@@ -60,8 +62,15 @@ def test_the_chunk_does_not_matter(cache_dir: Path, algo: str) -> None:
 def test_tasks_depend_on_the_evaluation_s_seed_alone(cache_dir: Path) -> None:
     def tasks(*overrides: str) -> torch.Tensor:
         setup = prepared(cache_dir, *overrides)
-        draws = generator(setup.config.eval.seed, "test tasks")
-        return setup.source.sample("test", 5, 3, 1, 2, draws).query_x
+        met, plain = [], setup.algorithm.adapt
+
+        def adapt(batch: TaskBatch, *others: object) -> Iterator[Learner]:
+            met.append(batch.query_x)
+            return plain(batch, *others)
+
+        setup.algorithm.adapt = adapt
+        evaluate(setup, "test", 5, "", 0)
+        return torch.cat(met)
 
     assert torch.equal(tasks("seed=1"), tasks("seed=2", "algo=reptile", "iterations=9"))
     assert not torch.equal(tasks(), tasks("eval.seed=1"))
