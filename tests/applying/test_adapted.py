@@ -10,11 +10,11 @@ from helpers import WITHOUT_STEPS, drawings, little_folder, names, untrained
 from torch import Tensor
 
 from fewshot_cli.applying import adapt
-from fewshot_cli.commands.evaluate import MAY_CHANGE
 from fewshot_cli.compose import changed_config
 from fewshot_cli.config import Colour, UserError
 from fewshot_cli.data.episodes import ImageTasks
 from fewshot_cli.data.tree import decode
+from fewshot_cli.identity import may_change
 from fewshot_cli.pictures.trained import adapted, meta_test_tasks, restored
 from fewshot_cli.training.evaluation import predict
 
@@ -47,7 +47,7 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
     run = untrained(tmp_path / "run", *FOLDER, *thirds, *small, f"algo={algo}", f"data.root={root}")
     steps = 0 if algo in WITHOUT_STEPS else 3
     told = [f"eval.transductive={together}", *([f"algo.eval_steps={steps}"] if steps else [])]
-    config = changed_config(run / "config.yaml", [*told, "ways=20"], MAY_CHANGE)
+    config = changed_config(run / "config.yaml", [*told, "ways=20"], may_change("evaluate"))
     setup = restored(run, config)
     task = meta_test_tasks(setup, 1)
     *_, learner = adapted(setup, task, steps)
