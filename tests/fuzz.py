@@ -18,7 +18,7 @@ from fewshot_cli.config import UserError, keys
 
 GROUPS = [f"{group}={option.name}" for group in groups.SHOWN for option in groups.options(group)]
 HYDRA = ["hydra.run.dir", "hydra.launcher._target_", "hydra.callbacks.x._target_", "hydra/launcher"]
-KEYS = st.sampled_from([*[*keys()], *groups.SHOWN, *HYDRA, "_target_", "defaults", ""])
+KEYS = st.sampled_from([*keys(), *groups.SHOWN, *HYDRA, "_target_", "defaults", ""])
 VALUES = st.one_of(
     st.integers().map(str),
     st.floats().map(str),

@@ -39,7 +39,8 @@ def train(
     if multirun:
         sweep(compose.jobs(overrides, config_dir, trusted), overrides, config_dir, dry_run)
         return
-    where, overrides = place(overrides, "run")
+    with compose.explained(config_dir):
+        where, overrides = place(overrides, "run")
     single = compose.single(overrides, config_dir, trusted)
     if cfg is not None:
         _show(single, cfg)

@@ -45,7 +45,7 @@ def draw(predictions: Predictions) -> Figure:
         for number, image in enumerate(images[:MOST]):
             row, x = divmod(number, ACROSS)
             y = top + row * (1 + WORD)
-            pixels = predictions.images[image].permute(1, 2, 0)
+            pixels = predictions.images[image].permute(1, 2, 0).numpy()
             extent = (x + 0.06, x + 0.94, y + 0.94, y + 0.06)
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent)
             colour, corner = FRAMES[right[image]], (x + 0.06, y + 0.06)

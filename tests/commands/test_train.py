@@ -135,7 +135,10 @@ def test_an_interrupted_run_says_so(fewshot: Command, tmp_path: Path, cache_dir:
     assert len(pd.read_csv(run / "metrics.csv")) > 1
     assert "Traceback" not in error
     where = run.relative_to(tmp_path)
-    assert error.splitlines()[-1] == f"fewshot: interrupted; what was written is in {where}"
+    assert error.splitlines()[-2:] == [
+        f"fewshot: interrupted; what was written is in {where}",
+        f"Next:  fewshot resume {where}",
+    ]
 
 
 def broken_zip(folder: Path) -> list[str]:
