@@ -27,6 +27,7 @@ from fewshot_cli.kinds import MANY, nearest
 
 CONF = "fewshot_cli.conf"
 VERSION = "1.3"
+ONE_RUN = "hydra.mode=RUN"
 
 # conf/config.yaml begins with it: Hydra checks each key and value against its types.
 ConfigStore.instance().store(name="schema", node=all_keys())
@@ -74,10 +75,9 @@ def single(overrides: list[str], config_dir: Path | None = None, trusted: bool =
             _refuse_no_setting(override)
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: several values need -m (--multirun)")
-        told = [*_told_to_hydra(parsed), "hydra.mode=RUN"]
-        words = [*overrides, *search_path(config_dir), "hydra.mode=RUN"]
+        words = [*overrides, *search_path(config_dir), ONE_RUN]
         if config_dir is not None and not trusted:
-            _refuse_hydra_changed_by_files(config_dir, words, told)
+            _refuse_hydra_changed_by_files(config_dir, words, [*_told_to_hydra(parsed), ONE_RUN])
         composed = compose("config", overrides=words, return_hydra_config=True)
         config = to_config(without_hydra(composed), config_dir)
     _refuse_unread(parsed, [config])
@@ -221,16 +221,11 @@ def _may_change(wrong: str, allowed: set[str]) -> str:
     close = nearest(wrong, allowed)
     if close.split(" or ")[0] in allowed:
         return close
-    whole = {name.partition(".")[0] for name in KEYS if "." in name}
-    whole = {
-        group
-        for group in whole
-        if allowed >= {name for name in KEYS if name.startswith(f"{group}.")} - FIXED
-    }
-    short = {
-        f"{group}.*" if (group := name.partition(".")[0]) in whole and "." in name else name
-        for name in allowed - FIXED
-    }
+    short = allowed - FIXED
+    for group in {name.partition(".")[0] for name in KEYS if "." in name}:
+        of_group = {name for name in KEYS if name.startswith(f"{group}.")} - FIXED
+        if of_group <= allowed:
+            short = short - of_group | {f"{group}.*"}
     return ", ".join(sorted(short))
 
 

@@ -19,7 +19,7 @@ from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import run_job
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
@@ -38,8 +38,8 @@ def run(task: Task, composed: DictConfig) -> None:
         hydra_context=context,
     )
     context.callbacks.on_run_end(config=composed, config_name="config", job_return=done)
-    if isinstance(done.return_value, Exception):  # a plugin may have caught what the job raised
-        raise done.return_value
+    if done.status is JobStatus.FAILED:
+        raise done._return_value  # `return_value` would print a line of its own first
 
 
 def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:

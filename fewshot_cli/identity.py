@@ -39,7 +39,7 @@ def identity(settings: Mapping[str, Any], use: str) -> dict[str, Any]:
         settings: of a run, by dotted key as `flat` gives them.
         use: one of `COUNTS`.
     """
-    known = _known(*(str(settings.get(f"{group}.kind")) for group in groups.CODE))
+    known = _known(settings)
     found = {}
     for name, value in sorted(settings.items()):
         key = _key(name, known)
@@ -54,13 +54,11 @@ def identity(settings: Mapping[str, Any], use: str) -> dict[str, Any]:
 
 def tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that say which tasks a meta-test has: runs that share them can be paired."""
-    known = keys()
-    counted = identity(settings, "compare")
+    known = _known(settings)
     return {
         name: value
-        for name, value in counted.items()
-        if name in (ROOT, FINGERPRINT)
-        or ((key := _key(name, known)) and key.shapes is Shapes.tasks)
+        for name, value in identity(settings, "compare").items()
+        if (key := _key(name, known)) and key.shapes is Shapes.tasks
     }
 
 
@@ -84,8 +82,13 @@ def _key(name: str, known: Mapping[str, Key]) -> Key | None:
     )
 
 
+def _known(settings: Mapping[str, Any]) -> dict[str, Key]:
+    """Every key that a run with these settings may have, those of its choices' own included."""
+    return _of_kinds(*(str(settings.get(f"{group}.kind")) for group in groups.CODE))
+
+
 @cache
-def _known(*kinds: str) -> dict[str, Key]:
+def _of_kinds(*kinds: str) -> dict[str, Key]:
     found = keys()
     for group, kind in zip(groups.CODE, kinds, strict=True):
         found |= keys(groups.own_keys(group, kind), f"{group}.")

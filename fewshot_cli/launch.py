@@ -75,12 +75,12 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
         sweep = replace(sweep, needs=[])  # they were there at the start
         if status == 0:
             for task in group:
-                if _was_running(task):
+                if task.run.was_killed():
                     task.run.mark("failed", DIED)
             continue
         if status > 0 and status != LOST:
             return status
-        suspects = [task for task in group if _was_running(task)]
+        suspects = [task for task in group if task.run.was_killed()]
         others = [task for task in group if task.run.state() is None]
         if len(group) == 1:
             group[0].run.mark("failed", DIED)
@@ -89,11 +89,6 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
         else:
             groups = [*([others] if others else []), *([task] for task in suspects), *groups]
     return 0
-
-
-def _was_running(task: Task) -> bool:
-    """It says that it runs and nobody is at work on it, not even another sweep."""
-    return task.run.was_killed()
 
 
 def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:

@@ -37,6 +37,11 @@ def sweep(
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
     known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
+    if len(known) < len(jobs) and not searches:
+        say(
+            f"{len(jobs)} combinations ask for {len(known)} runs: "
+            "what says only how a run is computed or recorded makes no other"
+        )
     named = [(job_name(job.swept, job.config), job.config) for job in known.values()]
     folders = directory.folders(named, _fingerprint)
     missing = [

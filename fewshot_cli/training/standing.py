@@ -89,7 +89,9 @@ def left_in(directory: RunDirectory, config: Config) -> Left | None:
     if found is None:
         return None
     path, state = found
-    left = Left(path, state, _settings(state["training"] or {}, directory))
+    if not state["training"]:  # it was kept to be tested, not to go on from
+        raise UserError(f"{path}: is no state of training; expected an empty folder")
+    left = Left(path, state, _settings(state["training"], directory))
     left.refuse_others(config)
     if state["iteration"] > config.iterations:
         raise UserError(

@@ -74,6 +74,12 @@ def test_given_again_only_what_is_missing_runs(fewshot: Command, tmp_path: Path)
     assert {p for p in before if p.name != "comparison.csv" and before[p] != after[p]} == set()
 
 
+def test_what_makes_no_run_of_its_own_is_said(fewshot: Command) -> None:
+    listed = fewshot("train", "-m", *SMOKE, "seed=1,2", "threads=1,2", "log_every=1,3", "--dry-run")
+    assert "2 of 2 jobs would run" in listed.stdout
+    assert listed.stderr.startswith("8 combinations ask for 2 runs: ")
+
+
 RAY = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra ray is not installed: `make extras` does it"
 )

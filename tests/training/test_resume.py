@@ -261,6 +261,10 @@ def test_a_run_is_not_shortened_nor_mixed_with_another(tmp_path: Path, cache_dir
     with pytest.raises(UserError, match=r"last.pt: is of a run with other settings"):
         run(small(cache_dir, "maml", "seed=2"), RunDirectory(path))
     assert outcome(path) == before
+    # The best one was kept to be tested: nobody can go on from it.
+    shutil.copy(path / "checkpoints" / "best.pt", path / "checkpoints" / "last.pt")
+    with pytest.raises(UserError, match=r"last.pt: is no state of training"):
+        run(small(cache_dir, "maml"), RunDirectory(path))
 
 
 @pytest.mark.parametrize("fault", ["cut", "gone", "no rows", "edited rows", "left aside"])
