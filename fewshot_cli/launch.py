@@ -46,12 +46,14 @@ class Sweep:
         words: the overrides that speak to Hydra.
         searched: the overrides for a sweeper that chooses the jobs itself.
         needs: configs with all the data and devices that the jobs need.
+        opening: lines to say once nothing is found wrong.
     """
 
     directory: SweepDirectory
     words: list[str]
     searched: list[str]
     needs: list[Config]
+    opening: list[str]
 
 
 def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
@@ -72,7 +74,7 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
     while groups:
         group = groups.pop(0)
         status = _in_a_process(sweep, group, look)
-        sweep = replace(sweep, needs=[])  # they were there at the start
+        sweep = replace(sweep, needs=[], opening=[])  # they were there at the start
         if status == 0:
             for task in group:
                 if task.run.was_killed():
@@ -123,6 +125,8 @@ def child() -> None:
     try:
         look_at_needs(sweep.needs)
         sweep.directory.reserve()
+        for line in sweep.opening:
+            say(line)
         for task in tasks:  # a status from now on is of this time
             if not task.run.is_written():
                 task.run.status.unlink(missing_ok=True)

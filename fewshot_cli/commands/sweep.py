@@ -37,11 +37,13 @@ def sweep(
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
     known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
+    opening = []
     if len(known) < len(jobs) and not searches:
-        say(
-            f"{len(jobs)} combinations ask for {len(known)} runs: "
+        runs = "1 run" if len(known) == 1 else f"{len(known)} runs"
+        opening = [
+            f"{len(jobs)} combinations ask for {runs}: "
             "what says only how a run is computed or recorded makes no other"
-        )
+        ]
     named = [(job_name(job.swept, job.config), job.config) for job in known.values()]
     folders = directory.folders(named, _fingerprint)
     missing = [
@@ -49,6 +51,13 @@ def sweep(
         for job, run in zip(known.values(), folders, strict=True)
         if run.state() != COMPLETED
     ]
+    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(known))
+    if tell.told:
+        jobs_are = "1 job is" if len(tell.told) == 1 else f"{len(tell.told)} jobs are"
+        opening.append(f"{jobs_are} complete already")
+    if dry_run or not missing:
+        for line in opening:
+            say(line)
     if dry_run:
         for task in missing:
             print(task.run.path.name)
@@ -57,9 +66,7 @@ def sweep(
     searched = [word for word in overrides if word not in ours] if searches else []
     if searches:  # it makes its jobs as it goes, and counts them from 0 each time
         words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
-    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(known))
-    needs = [job.config for job in jobs]
-    shared = Sweep(directory, words, searched, needs)
+    shared = Sweep(directory, words, searched, [job.config for job in jobs], opening)
     status = launch(shared, missing, tell.completed) if missing else 0
     if status != WRONG:
         tell.rest(directory)
@@ -84,8 +91,6 @@ class _Teller:
     def __init__(self, runs: Callable[[], list[RunDirectory]], expected: int) -> None:
         self.runs, self.expected, self.status = runs, expected, 0
         self.told = {run.path for run in runs() if run.state() == COMPLETED}
-        if self.told:
-            say(f"{len(self.told)} jobs are complete already")
 
     def completed(self) -> None:
         """A line for each job that is complete since the last look."""

@@ -158,7 +158,7 @@ def _draw(axes: Axes, shown: Set, left: float, top: float, points: float, ink: b
         x = left + label % ACROSS
         y = top + HEAD + (label // ACROSS * images + image) * (1 + WORD)
         right = None if shown.right is None else bool(shown.right[label, image])
-        pixels = shown.images[label, image].permute(1, 2, 0).cpu()
+        pixels = shown.images[label, image].permute(1, 2, 0).cpu().numpy()
         extent = (x + 0.04, x + 0.96, y + 0.96, y + 0.04)
         axes.imshow(pixels, cmap="gray_r" if ink else "gray", vmin=0, vmax=1, extent=extent)
         frame = (x + 0.04, y + 0.04), 0.92, 0.92
