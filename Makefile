@@ -19,7 +19,7 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" $(ARGS)
 
-slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers
+slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute

@@ -48,6 +48,7 @@ def expanded(words: list[str], folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path, fewshot: Command) -> None:
     little_omniglot(tmp_path / "DIR", characters=5)
     for file in photographs(tmp_path / "PHOTOS").glob("*/*[02]/*"):

@@ -40,7 +40,7 @@ def test_a_run_told_to_stop_in_a_long_meta_validation_stops_there(
     fewshot: Command, tmp_path: Path
 ) -> None:
     words = ["data=sinusoid", "model=mlp", "ways=1", "iterations=3", "log_every=1", "eval.every=2"]
-    words += ["eval.tasks=6", "eval.valid_tasks=10000", "algo.eval_steps=20"]
+    words += ["eval.tasks=6", "eval.valid_tasks=4000", "algo.eval_steps=20"]
     assert fewshot("train", *words, "run.dir=whole").returncode == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "fewshot_cli", "train", *words, "run.dir=run"],

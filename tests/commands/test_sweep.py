@@ -127,6 +127,7 @@ def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_worker_warns_of_nothing_and_each_line_says_whose_it_is(
     tmp_path: Path, cache_dir: Path
 ) -> None:
