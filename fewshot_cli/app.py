@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -396,6 +397,10 @@ def main() -> NoReturn:
         code = _refuse(str(error), 2)
     except OSError as error:  # a full disk, a folder that went away
         code = _refuse(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it went away, and nobody needs to hear of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hydra import compose
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -62,7 +63,14 @@ def combinations(overrides: list[Override]) -> list[list[str]]:
     return [list(words) for words in jobs]
 
 
-def completions(line: str) -> list[str]:
-    """What the last word of a line can become. Inside a `with` that initialises Hydra."""
+def completions(word: str) -> list[str]:
+    """What a word of the command line can become. Inside a `with` that initialises Hydra.
+
+    Hydra's own query goes through its argparse parser, which fails on Python 3.14.
+    """
     completion = BashCompletion(GlobalHydra.instance().config_loader())
-    return list(completion._query("config", line))
+    key, path = completion._get_filename(word)
+    if path is not None:
+        return [f"{key}{file}" for file in completion.complete_files(path)]
+    choices, whole = completion._query_config_groups(word, config_name="config", words=[])
+    return choices if whole else [*choices, *completion._get_matches(compose("config"), word)]

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -284,25 +283,17 @@ def _in_a_line(error: BaseException) -> str:
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that replaces `path` only when it is whole and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "b" not in mode
-    with tempfile.NamedTemporaryFile(
-        mode,
-        encoding="utf-8" if text else None,
-        newline="" if text else None,
-        dir=path.parent,
-        prefix=f".{path.name}.",
-        suffix=ASIDE,
-        delete=False,
-    ) as file:
-        try:
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}{ASIDE}")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with aside.open(mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException as error:
-            with suppress(OSError):
-                os.unlink(file.name)
-            if isinstance(error, OSError) and error.filename is None:  # of a write: a full disk
-                raise OSError(error.errno, error.strerror, str(path)) from error
-            raise
+        aside.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            aside.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # of a write: a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

@@ -31,6 +31,12 @@ def test_pca_is_numpy_s() -> None:
     assert along == pytest.approx(np.eye(2), abs=1e-6)
 
 
+def test_the_last_point_lies_on_the_positive_side_of_each_axis() -> None:
+    for points in (cloud(), cloud().flip(0), -cloud()):
+        found = plane.through(points, "pca")
+        assert (found.coordinates(points[-1] - points.mean(0)) > 0).all()
+
+
 def test_shares_are_the_variance_of_the_coordinates() -> None:
     points = cloud()
     for kind in ("pca", "random"):
