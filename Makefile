@@ -5,10 +5,11 @@ INSTALLED := $(VENV)/.installed
 # pip would complain each time of what learn2learn declares and nobody uses.
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts
 ARGS ?=
+COMMIT ?= HEAD
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test slow numerics extras bench chaos fuzz results lint wheel clean
+.PHONY: help train test slow numerics extras bench chaos fuzz bits reference results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -27,7 +28,7 @@ numerics: $(INSTALLED) ## the numerical tests as other processors and threads wo
 
 extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
 	$(PIP) -r requirements.txt -e '.[ray,mlflow]'
-	@$(VENV)/bin/pytest tests/trackers tests/commands/test_sweep.py -k "ray or mlflow"
+	@$(VENV)/bin/pytest tests/trackers tests/sweeps/test_sweep.py -k "ray or mlflow"
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
@@ -37,6 +38,12 @@ chaos: $(INSTALLED) ## kill runs at random moments, resume them, compare; option
 
 fuzz: $(INSTALLED) ## 10,000 odd override lines; options through ARGS
 	@PYTHONPATH=. $(VENV)/bin/python tests/fuzz.py $(ARGS)
+
+bits: $(INSTALLED) ## compare the bits of all kinds of runs with those of COMMIT=...
+	@PYTHONPATH=tests $(VENV)/bin/python tests/bits.py $(COMMIT)
+
+reference: $(INSTALLED) ## write docs/keys.md anew from the schema
+	@PYTHONPATH=tests $(VENV)/bin/python tests/reference.py
 
 results: $(INSTALLED) ## the real runs of docs/results.md, for hours; OMNIGLOT=DIR has its images
 	@for cell in $(CELLS); do $(VENV)/bin/fewshot reproduce $$cell data.root=$(OMNIGLOT) || exit; done

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks import rivals
 from benchmarks.contest import contest, report
 from benchmarks.speed import chunk_of, draw, network, ours
-from fewshot_cli.compose import job_config
+from fewshot_cli.settings.compose import job_config
 
 BASE = {"tasks": 16, "inner steps": 1, "ways": 5, "channels": 64}
 RANGES = {

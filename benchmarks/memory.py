@@ -36,7 +36,7 @@ def _in_its_own_process(steps: int, recompute: bool) -> float:
 def peak(steps: int, recompute: bool) -> float:
     """Megabytes that one meta-update of CNN-4 takes."""
     from benchmarks.speed import chunk_of, draw, ours
-    from fewshot_cli.compose import job_config
+    from fewshot_cli.settings.compose import job_config
 
     def megabytes() -> float:
         # Linux's high-water mark; getrusage's would begin with that of the process before.

@@ -15,9 +15,8 @@ from torch.func import functional_call, grad, vmap
 from torchvision import transforms
 from torchvision.datasets import Omniglot
 
-from fewshot_cli.algorithms import learn2learn
-from fewshot_cli.algorithms.scores import losses
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, losses
+from fewshot_cli.stacked import learn2learn
 
 # `learn2learn.nn` is what its networks look into when they are built.
 _, networks, datasets, pipeline, steps_of_tasks, steps_of_images = learn2learn.parts(

@@ -14,17 +14,16 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from benchmarks import rivals
 from benchmarks.contest import contest
-from fewshot_cli import algorithms
-from fewshot_cli.algorithms import MetaLearner
-from fewshot_cli.algorithms.stacking import chunk_size
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.compose import job_config
-from fewshot_cli.config import Config
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli import algorithms, models
+from fewshot_cli.algorithms.base import MetaLearner
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import chunk_size
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.evaluation import evaluate
 from fewshot_cli.training.seeding import initialised
@@ -164,7 +163,7 @@ def draw(config: Config, tasks: int, queries: int, shots: int = 1) -> TaskBatch:
     return TaskBatch(images[:, :at], labels[:, :at], images[:, at:], labels[:, at:])
 
 
-def network(config: Config, tasks: TaskBatch) -> nn.Module:
+def network(config: Config, tasks: TaskBatch) -> models.Network:
     outputs = 1 if config.data.regression else config.ways
     return initialised(config.model, tuple(tasks.support_x.shape[2:]), outputs, config.seed)
 
@@ -183,7 +182,7 @@ def ours(
     keep_freed_memory()  # as training/setup.py does; the other sides have it too
     net = network(config, tasks)
     algorithm = algorithms.build(
-        net, config.algo, 10**6, Tactics(chunk, compiled, config.recompute)
+        net, config.algo, 10**6, Acceleration(chunk, compiled, config.recompute)
     )
     assert isinstance(algorithm, MetaLearner)
     generator = torch.Generator().manual_seed(0)

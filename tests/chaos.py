@@ -21,7 +21,7 @@ import torch
 from helpers import outcome
 
 from fewshot_cli import app
-from fewshot_cli.compose import job_config
+from fewshot_cli.settings.compose import job_config
 from fewshot_cli.training.run import dry_run
 
 SHORT = ["eval.every=100", "eval.valid_tasks=10"]

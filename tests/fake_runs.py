@@ -14,7 +14,7 @@ import yaml
 from fewshot_cli.runs.directory import COLUMNS
 
 SETTINGS: dict[str, Any] = {
-    "data": {"name": "glyphs", "regression": False, "classes": {"train": 1632}},
+    "data": {"name": "glyphs", "kind": "glyphs", "classes": {"train": 1632}},
     "model": {"name": "mlp", "hidden": [64, 64]},
     "algo": {"name": "maml", "inner_lr": 0.4, "inner_steps": 1, "first_order": False},
     "eval": {"tasks": 8, "queries": 15, "seed": 0},

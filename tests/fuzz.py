@@ -13,12 +13,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fewshot_cli import compose, groups
-from fewshot_cli.config import UserError, keys
+from fewshot_cli.settings import choices, compose
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import keys
 
-GROUPS = [f"{group}={option.name}" for group in groups.SHOWN for option in groups.options(group)]
+GROUPS = [f"{group}={option.name}" for group in choices.SHOWN for option in choices.options(group)]
 HYDRA = ["hydra.run.dir", "hydra.launcher._target_", "hydra.callbacks.x._target_", "hydra/launcher"]
-KEYS = st.sampled_from([*keys(), *groups.SHOWN, *HYDRA, "_target_", "defaults", ""])
+KEYS = st.sampled_from([*keys(), *choices.SHOWN, *HYDRA, "_target_", "defaults", ""])
 VALUES = st.one_of(
     st.integers().map(str),
     st.floats().map(str),

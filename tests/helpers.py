@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fewshot_cli import groups, models
-from fewshot_cli.algorithms import per_task
-from fewshot_cli.compose import job_config
-from fewshot_cli.config import Config, ModelConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli import models
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.settings import choices
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.settings.schema import Config, ModelConfig
+from fewshot_cli.stacked import per_task
 
 WITHOUT_STEPS = ["protonet"]  # nothing that a task moves
 IMAGE_MODELS = ["cnn4", "cnn4_pool", "fc", "mlp", "resnet12"]
@@ -35,14 +36,12 @@ TINY = [
 
 def names(group: str) -> list[str]:
     """Every choice of a group that the project ships."""
-    return [option.name for option in groups.options(group)]
+    return [option.name for option in choices.options(group)]
 
 
 def pairs() -> list[tuple[str, str]]:
     """Every data set with every algorithm that can learn it."""
-    only_classes = [
-        option.name for option in groups.options("algo") if option.content().get("classifies")
-    ]
+    only_classes = [name for name in names("algo") if config(f"algo={name}").algo.classifies]
     return [
         (data, algo)
         for data in names("data")

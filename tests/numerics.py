@@ -13,9 +13,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 TESTS = [
-    *("tests/algorithms", "tests/models", "tests/applying", "tests/benchmarks"),
-    *("tests/training/test_evaluation.py", "tests/pictures/test_walk.py"),
-    *("tests/pictures/test_plane.py", "tests/pictures/test_sinusoid.py"),
+    *("tests/algorithms", "tests/stacked", "tests/models", "tests/benchmarks"),
+    *("tests/inference/test_adapted.py", "--ignore=tests/stacked/test_learn2learn.py"),
+    *("tests/training/test_evaluation.py", "tests/plots/test_walk.py"),
+    *("tests/plots/test_plane.py", "tests/plots/test_sinusoid.py"),
 ]
 KEYS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
 SETTINGS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import config
 
-from fewshot_cli.config import UserError
+from fewshot_cli.settings.errors import UserError
 
 DOCS = Path(__file__).parents[1] / "docs"
 QUOTED = re.findall(
@@ -16,11 +16,18 @@ QUOTED = re.findall(
     (DOCS / "algorithms.md").read_text(encoding="utf-8"),
     re.MULTILINE | re.DOTALL,
 )
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 LINKS = [
-    (page.name, link)
-    for page in sorted(DOCS.glob("*.md"))
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))
 ]
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to its headings end in."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_there_is_something_quoted() -> None:
@@ -33,8 +40,18 @@ def test_the_lines_stand_in_their_file(path: str, lines: str) -> None:
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS)
-def test_links_lead_somewhere(page: str, link: str) -> None:
-    assert (DOCS / link).is_file(), page
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    assert target.is_file()
+    assert not anchor or anchor in anchors(target)
+
+
+def test_the_index_names_every_page() -> None:
+    named = set(re.findall(r"\]\(([^)]+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    assert named - {"../CONTRIBUTING.md"} == {page.name for page in DOCS.glob("*.md")} - {
+        "index.md"
+    }
 
 
 def test_what_is_said_on_a_mac() -> None:

@@ -41,7 +41,7 @@ def newer(tree: Path) -> Path:
     """This code with keys that it does not have yet: shared ones, and one of an algorithm's own."""
     shutil.copytree(CHECKOUT / "fewshot_cli", tree / "fewshot_cli")
     shutil.copytree(CHECKOUT / "conf", tree / "fewshot_cli" / "conf")
-    schema = tree / "fewshot_cli" / "config.py"
+    schema = tree / "fewshot_cli" / "settings" / "schema.py"
     text = schema.read_text()
     for before, added in (
         ("    inner_lr: float = key(", '    later: float = key(0.5, above=0, help="later")\n'),

@@ -1,4 +1,4 @@
-"""Every command of the README is run here, at a small budget, in the order in which it stands."""
+"""Every command of the README and of other pages is run here, at a small budget, in their order."""
 
 from __future__ import annotations
 
@@ -16,14 +16,21 @@ from conftest import Command
 from helpers import LITTLE, TINY, little_omniglot, photographs
 
 CHECKOUT = Path(__file__).parents[1]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+# Each page with the first words of its commands, so that none is lost unseen.
+PAGES = {
+    "README.md": {"make", "source", "fewshot", "pip"},
+    "docs/tutorial.md": {"make", "source", "fewshot"},
+    "docs/choices.md": {"fewshot", "mkdir", "printf"},
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def budget(words: list[str]) -> list[str]:
-    """The same command, small: the README's own settings stay where they are no budget."""
+    """The same command, small: the page's own settings stay where they are no budget."""
     if words[:2] == ["fewshot", "reproduce"] and len(words) > 2:
         keep = [small for small in TINY if not small.startswith("ways")]
         words = [word for word in words if word != "compile=true"] + keep
@@ -49,7 +56,10 @@ def expanded(words: list[str], folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path, fewshot: Command) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page(
+    page: str, tmp_path: Path, cache_dir: Path, fewshot: Command
+) -> None:
     little_omniglot(tmp_path / "DIR", characters=5)
     for file in photographs(tmp_path / "PHOTOS").glob("*/*[02]/*"):
         folder = tmp_path / ("SUPPORT" if file.stem < "03" else "QUERY") / file.parent.name
@@ -72,7 +82,7 @@ def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path, fewshot: Command
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
     kinds = set()
-    for command in COMMANDS:
+    for command in "".join(blocks(page, "sh")).splitlines():
         words = shlex.split(command)
         kinds.add(words[0])
         match words[0]:
@@ -91,19 +101,14 @@ def test_the_readme_s_commands(tmp_path: Path, cache_dir: Path, fewshot: Command
                 pass  # test_wheel.py installs the wheel; whoever runs this has the environment
             case _:
                 run(command, tmp_path)
-    for block in PYTHON:
+    for block in blocks(page, "python"):
         run(f"python -c {shlex.quote(block)}", tmp_path)
-    assert kinds == {"make", "source", "fewshot", "mkdir", "printf", "pip"}
+    assert kinds == PAGES[page]
 
 
-def test_what_ls_shows_stands_in_the_readme() -> None:
+def test_what_ls_shows_stands_in_its_page() -> None:
     shown = [
         subprocess.check_output([sys.executable, "-m", "fewshot_cli", "ls", group], text=True)
         for group in ("data", "model", "algo", "tracker")
     ]
-    assert "".join(shown) in README
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (CHECKOUT / link).is_file()
+    assert "".join(shown) in (CHECKOUT / "docs" / "choices.md").read_text(encoding="utf-8")

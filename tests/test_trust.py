@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fewshot_cli.compose import jobs
-from fewshot_cli.config import UserError
+from fewshot_cli.settings.compose import jobs
+from fewshot_cli.settings.errors import UserError
 
 ODD = ["a: [", "- 1", "? :", "&a [*a]", "seed: {}", "defaults: [x]", "!!python/name:os.system x"]
 EVIL = {

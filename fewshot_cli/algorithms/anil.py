@@ -9,30 +9,34 @@ theta is the body and the head.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from torch import nn
-
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms import learn2learn as l2l
-from fewshot_cli.algorithms.body import adapted_heads, body_and_head, same_for_all
-from fewshot_cli.algorithms.maml import MAML
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Learner
+from fewshot_cli.algorithms.maml import MAML, inner_loop
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import Joined, PerTask
 
 
 class ANIL(MAML):
-    def _wrap(self, net: PerTask) -> l2l.Wrapper:
-        body, head = body_and_head(self.net)
-        self.body = PerTask(body, self.tactics.bf16)
-        return super()._wrap(PerTask(head, self.tactics.bf16))
+    def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
+        self.body = PerTask(net.body, acceleration.bf16)
+        head = PerTask(net.head, acceleration.bf16)
+        return l2l.wrap(head, config.inner_lr, config.first_order)
 
     def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[Learner]:
         head = self.wrapper.clone()
         head.first_order = first_order
-        return adapted_heads(same_for_all(self.body, len(tasks)), head, tasks, steps)
+        return adapted_heads(self.body.copies(len(tasks)), head, tasks, steps)
 
 
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> ANIL:
-    return ANIL(net, config, iterations, tactics)
+def adapted_heads(
+    body: PerTask, head: l2l.Wrapper, tasks: TaskBatch, steps: int
+) -> Iterator[Learner]:
+    """The body as it is, before and after each step of a fresh clone of the head."""
+    seen = replace(tasks, support_x=body(tasks.support_x))
+    for adapted in inner_loop(head, seen, steps):
+        yield Joined(body, adapted)

@@ -12,62 +12,60 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms import learn2learn as l2l
-from fewshot_cli.algorithms.body import adapted_heads, body_and_head, same_for_all
+from fewshot_cli.algorithms.anil import adapted_heads
+from fewshot_cli.algorithms.base import Learner, MetaLearner
 from fewshot_cli.algorithms.maml import inner_loop
-from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
-from fewshot_cli.algorithms.scores import Scores, losses, score
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig, Layers
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import Scores, TaskBatch, losses, score
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig, Layers
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import PerTask
 
 
-class Finetune:
+@dataclass
+class FinetuneConfig(AlgoConfig):
+    pretrains = True
+
+
+class Finetune(MetaLearner):
     """Over a `net` with an output for each meta-train class, or one for regression."""
 
     def __init__(
-        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+        self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
-        self.net, self.config, self.bf16 = net, config, tactics.bf16
-        self.pretrained = PerTask(net, tactics.bf16)
-        self.meta_optimizer = MetaOptimizer(net.parameters(), config, iterations)
+        super().__init__(net, config, iterations, acceleration)
+        self.pretrained = PerTask(net, acceleration.bf16)
 
-    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+    def chunks(self, tasks: TaskBatch) -> Iterator[TaskBatch]:
+        """One batch, since batch norm has its examples see one another."""
+        yield tasks
+
+    def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
         x = torch.cat([tasks.support_x, tasks.query_x], 1)
         y = torch.cat([tasks.support_y, tasks.query_y], 1)
         if tasks.classes is not None:
             y = tasks.classes.gather(1, y)
-        self.meta_optimizer.zero_grad()
         outputs = self.pretrained(x.flatten(0, 1)[None])[0].unflatten(0, y.shape)
-        losses(outputs, y).mean().backward()
-        scores = score(outputs, y)
-        self.meta_optimizer.step(scores.loss)
-        return scores
+        self.add(torch.autograd.grad(losses(outputs, y).mean(), self.weights))
+        return score(outputs, y)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
-        body, head = body_and_head(self.net)
+        body, head, bf16 = self.net.body, self.net.head, self.acceleration.bf16
         if not tasks.support_y.is_floating_point():
             head = _fresh(head, ways=int(tasks.support_y.max()) + 1)
         moving = head if self.config.layers is Layers.head else nn.Sequential(*body, head)
-        wrapper = l2l.wrap(PerTask(moving, self.bf16), self.config.inner_lr, first_order=True)
+        wrapper = l2l.wrap(PerTask(moving, bf16), self.config.inner_lr, first_order=True)
         if moving is not head:
             return inner_loop(wrapper.clone(), tasks, steps)
         with torch.no_grad():
-            still = same_for_all(PerTask(body, self.bf16), len(tasks))
+            still = PerTask(body, bf16).copies(len(tasks))
         return adapted_heads(still, wrapper.clone(), tasks, steps)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.meta_optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meta_optimizer.load_state_dict(state)
 
 
 def _fresh(head: nn.Linear, ways: int) -> nn.Linear:
@@ -77,7 +75,3 @@ def _fresh(head: nn.Linear, ways: int) -> nn.Linear:
     fresh.weight = nn.Parameter(torch.zeros_like(head.weight[:1]).expand(ways, -1).clone())
     fresh.bias = nn.Parameter(torch.zeros_like(head.bias[:1]).expand(ways).clone())
     return fresh
-
-
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> Finetune:
-    return Finetune(net, config, iterations, tactics)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fewshot_cli.algorithms import Learner
 from fewshot_cli.algorithms.maml import MAML
-from fewshot_cli.algorithms.scores import losses, score
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig, Shapes, key
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, losses, score
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig, Shapes, key
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import PerTask
 
 
 @dataclass
@@ -33,29 +33,29 @@ class ImplicitConfig(AlgoConfig):
 
 class ImplicitMAML(MAML):
     def __init__(
-        self, net: nn.Module, config: ImplicitConfig, iterations: int, tactics: Tactics
+        self, net: Network, config: ImplicitConfig, iterations: int, acceleration: Acceleration
     ) -> None:
-        super().__init__(net, config, iterations, tactics)
+        super().__init__(net, config, iterations, acceleration)
         self.regularisation, self.cg_steps = config.regularisation, config.cg_steps
 
-    def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[Learner]:
+    def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[PerTask]:
         phi = self.wrapper.clone()
         phi.first_order = True
         phi.module.stack(len(tasks))
         start = [theta.detach() for theta in phi.module.parameters()]
-        yield phi
+        yield phi.module
         for _ in range(steps):
             support = losses(phi(tasks.support_x), tasks.support_y).sum()
             moved = zip(phi.module.parameters(), start, strict=True)
             distance = torch.stack([(now - then).square().sum() for now, then in moved]).sum()
             phi.adapt(support + self.regularisation / 2 * distance)
-            yield phi
+            yield phi.module
 
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         tasks = TaskBatch(*fields)
         *_, adapted = self.inner_loop(tasks, self.steps, first_order=True)
-        phis = [weight.detach().requires_grad_() for weight in adapted.parameters()]
-        adapted.module.hold(phis)  # type: ignore[attr-defined]
+        phis = [weight.detach().requires_grad_() for weight in adapted.weights()]
+        adapted.hold(phis)
 
         outputs = adapted(tasks.query_x)
         of_query = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), phis)
@@ -108,9 +108,3 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, steps: i
         before, left = left, rest.square().sum(1, keepdim=True)
         direction = rest + torch.where(before > 0, left / before, 0) * direction
     return x
-
-
-def build(
-    net: nn.Module, config: ImplicitConfig, iterations: int, tactics: Tactics
-) -> ImplicitMAML:
-    return ImplicitMAML(net, config, iterations, tactics)

@@ -14,59 +14,56 @@ step; `first_order_iterations` come before those of second order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms import learn2learn as l2l
-from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
-from fewshot_cli.algorithms.recompute import recomputed
-from fewshot_cli.algorithms.scores import Scores, losses, score
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.algorithms.ways import for_ways
-from fewshot_cli.config import AlgoConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Learner, MetaLearner, for_ways
+from fewshot_cli.data.task import Scores, TaskBatch, losses, score
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.recompute import recomputed
+from fewshot_cli.stacked.stacking import PerTask
 
 
-class MAML:
+@dataclass
+class MAMLConfig(AlgoConfig):
+    compilable = True
+
+
+class MAML(MetaLearner):
     def __init__(
-        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+        self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
         assert config.inner_steps is not None
-        self.net, self.config, self.tactics = net, config, tactics
         self.steps = config.inner_steps
-        self.wrapper = self._wrap(PerTask(net, tactics.bf16))
+        self.wrapper = self.wrap(net, config, acceleration)
         self.alphas: list[nn.Parameter] = list(getattr(self.wrapper, "lrs", []))  # where learned
-        self.weights = [*net.parameters(), *self.alphas]
-        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+        weights = [*net.parameters(), *self.alphas]
+        super().__init__(net, config, iterations, acceleration, weights)
         self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
-        if tactics.compile:
+        if acceleration.compile:
             # Here, since a second goes into importing what compiles.
-            from fewshot_cli.algorithms.compiled import Compiled
+            from fewshot_cli.stacked.compiled import Compiled
 
             self.meta_gradient = Compiled(self._meta_gradient)
 
-    def _wrap(self, net: PerTask) -> l2l.Wrapper:
-        if not self.config.learn_rates:
-            return l2l.wrap(net, self.config.inner_lr, self.config.first_order)
-        rates = torch.full((self.steps,), self.config.inner_lr)
-        return l2l.MetaSGD(net, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
+    def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
+        """learn2learn's wrapper of what the inner loop moves."""
+        moved = PerTask(net, acceleration.bf16)
+        if not config.learn_rates:
+            return l2l.wrap(moved, config.inner_lr, config.first_order)
+        rates = torch.full((self.steps,), config.inner_lr)
+        return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
-    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
-        scores = []
-        self.meta_optimizer.zero_grad()
-        for chunk in tasks.split(self.tactics.chunk):
-            *gradient, loss, accuracy = self.meta_gradient(*chunk.fields())
-            for theta, part in zip(self.weights, gradient, strict=True):
-                assert theta.grad is not None
-                theta.grad.add_(part, alpha=1 / len(tasks))
-            scores.append(Scores(loss, None if chunk.query_y.is_floating_point() else accuracy))
-        together = Scores.concatenate(scores)
-        self.meta_optimizer.step(together.loss)
-        return together
+    def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
+        *gradient, loss, accuracy = self.meta_gradient(*tasks.fields())
+        self.add(gradient, share=1 / count)
+        return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
 
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
@@ -90,7 +87,7 @@ class MAML:
 
     def _inner_loop(self, tasks: TaskBatch) -> Iterable[tuple[int, Learner]]:
         """phi_j with its j, as the meta-gradient needs it."""
-        if self.tactics.recompute:
+        if self.acceleration.recompute:
             return [(self.steps, self._recomputed(tasks))]
         first_order = self.meta_optimizer.iteration < self.config.first_order_iterations
         return enumerate(self.inner_loop(tasks, self.steps, first_order or self.config.first_order))
@@ -104,13 +101,14 @@ class MAML:
         phi = self.wrapper.clone()
         phi.module.stack(len(tasks))
 
-        def step(weights: list[Tensor]) -> list[Tensor]:
-            phi.module.hold(weights)
+        def step(before: list[Tensor]) -> list[Tensor]:
+            phi.module.hold(before)
             inner_step(phi, tasks)
-            return list(phi.module.parameters())
+            after: list[Tensor] = phi.module.weights()
+            return after
 
-        phi.module.hold(recomputed(step, self.steps, list(phi.module.parameters())))
-        adapted: Learner = phi
+        phi.module.hold(recomputed(step, self.steps, phi.module.weights()))
+        adapted: Learner = phi.module
         return adapted
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
@@ -118,11 +116,10 @@ class MAML:
         return self.inner_loop(tasks, steps, first_order=True)
 
     def state_dict(self) -> dict[str, Any]:
-        alphas = [alpha.detach() for alpha in self.alphas]
-        return {"meta": self.meta_optimizer.state_dict(), "alphas": alphas}
+        return super().state_dict() | {"alphas": [alpha.detach() for alpha in self.alphas]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meta_optimizer.load_state_dict(state["meta"])
+        super().load_state_dict(state)
         with torch.no_grad():
             for alpha, saved in zip(self.alphas, state["alphas"], strict=True):
                 alpha.copy_(for_ways(saved, alpha))
@@ -130,24 +127,20 @@ class MAML:
 
 def inner_loop(
     phi: l2l.Wrapper, tasks: TaskBatch, steps: int, rates: list[nn.Parameter] | None = None
-) -> Iterator[l2l.Wrapper]:
+) -> Iterator[PerTask]:
     """A fresh clone of theta, before and after each SGD step on the support sets.
 
     Args:
         rates: alpha for each weight, `[k]`, one a step; the last goes on where steps are more.
     """
     phi.module.stack(len(tasks))
-    yield phi
+    yield phi.module
     for step in range(steps):
         if rates is not None:
             phi.lrs = [rate[min(step, len(rate) - 1)] for rate in rates]
         inner_step(phi, tasks)
-        yield phi
+        yield phi.module
 
 
 def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:
     phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
-
-
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> MAML:
-    return MAML(net, config, iterations, tactics)

@@ -9,19 +9,15 @@ direction is learned too.
 
 from __future__ import annotations
 
-from torch import nn
-
-from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms.maml import MAML
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import PerTask
 
 
 class MetaSGD(MAML):
-    def _wrap(self, net: PerTask) -> l2l.Wrapper:
-        return l2l.MetaSGD(net, self.config.inner_lr, self.config.first_order)
-
-
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> MetaSGD:
-    return MetaSGD(net, config, iterations, tactics)
+    def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
+        moved = PerTask(net, acceleration.bf16)
+        return l2l.MetaSGD(moved, config.inner_lr, config.first_order)

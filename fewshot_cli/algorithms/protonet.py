@@ -10,54 +10,44 @@ f is the network without its head.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms.body import body_and_head, same_for_all
-from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
-from fewshot_cli.algorithms.scores import Scores, losses, score
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Learner, MetaLearner
+from fewshot_cli.data.task import Scores, TaskBatch, losses, score
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import PerTask
 
 
-class ProtoNet:
+@dataclass
+class ProtoNetConfig(AlgoConfig):
+    classifies = True
+
+
+class ProtoNet(MetaLearner):
     def __init__(
-        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+        self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
-        self.net, self.tactics = net, tactics
-        body, _ = body_and_head(net)
-        self.body = PerTask(body, tactics.bf16)
-        self.meta_optimizer = MetaOptimizer(body.parameters(), config, iterations)
+        super().__init__(net, config, iterations, acceleration, net.body.parameters())
+        self.body = PerTask(net.body, acceleration.bf16)
 
-    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
-        scores = []
-        self.meta_optimizer.zero_grad()
-        for chunk in tasks.split(self.tactics.chunk):
-            outputs = Prototypes(same_for_all(self.body, len(chunk)), chunk)(chunk.query_x)
-            (losses(outputs, chunk.query_y).sum() / len(tasks)).backward()
-            scores.append(score(outputs, chunk.query_y))
-        together = Scores.concatenate(scores)
-        self.meta_optimizer.step(together.loss)
-        return together
+    def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
+        outputs = Prototypes(self.body.copies(len(tasks)), tasks)(tasks.query_x)
+        mean = losses(outputs, tasks.query_y).sum() / count
+        self.add(torch.autograd.grad(mean, self.weights))
+        return score(outputs, tasks.query_y)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         """The prototypes are there at once; steps would not move them."""
         with torch.no_grad():
-            learner = Prototypes(same_for_all(self.body, len(tasks)), tasks)
+            learner = Prototypes(self.body.copies(len(tasks)), tasks)
         for _ in range(steps + 1):
             yield learner
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.meta_optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meta_optimizer.load_state_dict(state)
 
 
 class Prototypes:
@@ -74,14 +64,9 @@ class Prototypes:
         distances: Tensor = (self.embed(x)[:, :, None] - self.prototypes[:, None]).square().sum(-1)
         return -distances
 
-    def parameters(self) -> Iterator[Tensor]:
-        """As a linear head has them: -|f - c|^2 = 2 c.f - |c|^2 - |f|^2, and the last is alike for
-        all classes (Snell et al. 2017, section 2.4).
+    def weights(self) -> list[Tensor]:
+        """The distances as a linear head has them: -|f - c|^2 = 2 c.f - |c|^2 - |f|^2, and the last
+        is alike for all classes (Snell et al. 2017, section 2.4).
         """
-        yield from self.embed.parameters()
-        yield (2 * self.prototypes).squeeze(0)
-        yield -self.prototypes.square().sum(-1).squeeze(0)
-
-
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> ProtoNet:
-    return ProtoNet(net, config, iterations, tactics)
+        slopes, offsets = 2 * self.prototypes, -self.prototypes.square().sum(-1)
+        return [*self.embed.weights(), slopes.squeeze(0), offsets.squeeze(0)]

@@ -13,19 +13,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fewshot_cli.algorithms.learn2learn import clone_module, detach_module
-from fewshot_cli.algorithms.meta_optimizer import MetaOptimizer
-from fewshot_cli.algorithms.scores import Scores, losses, score
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.algorithms.ways import for_ways
-from fewshot_cli.config import AlgoConfig, Optimizer
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import MetaLearner, for_ways
+from fewshot_cli.data.task import Scores, TaskBatch, losses, score
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import AlgoConfig, Optimizer
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.learn2learn import clone_module, detach_module
+from fewshot_cli.stacked.stacking import PerTask
 
 
-class Reptile:
+class Reptile(MetaLearner):
     """Reptile over `net`'s weights theta.
 
     `carry_state`: Adam's second moments go on from one meta-batch to the next, and into
@@ -35,34 +34,31 @@ class Reptile:
     """
 
     def __init__(
-        self, net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics
+        self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
-        assert config.inner_steps is not None
-        self.net, self.config, self.tactics = net, config, tactics
-        self.steps = config.inner_steps
-        self.weights = list(net.parameters())
-        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+        super().__init__(net, config, iterations, acceleration)
         self.carried: list[dict[str, Tensor]] = []  # Adam's state for each weight
+        self.ended: list[torch.optim.Optimizer] = []  # of the inner loops of a meta-batch
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
-        config, scores, ended = self.config, [], []
-        self.meta_optimizer.zero_grad()
-        for chunk in tasks.split(self.tactics.chunk):
-            *_, (phi, optimizer) = self._inner_loop(
-                chunk, self.steps, config.inner_batch, generator
-            )
-            for theta, phis in zip(self.weights, phi.parameters(), strict=True):
-                assert theta.grad is not None
-                # The meta-optimiser descends, so its gradient is mean of (theta - phi).
-                theta.grad += (theta - phis.view(-1, *theta.shape)).sum(0).detach() / len(tasks)
-            ended.append(optimizer)
-            with torch.no_grad():
-                scores.append(score(phi(chunk.query_x), chunk.query_y))
-        together = Scores.concatenate(scores)
-        self.meta_optimizer.step(together.loss)
-        if config.carry_state and config.inner_optimizer is Optimizer.adam:
-            self._carry(ended, len(tasks))
-        return together
+        self.ended = []
+        scores = super().meta_update(tasks, generator)
+        if self.config.carry_state and self.config.inner_optimizer is Optimizer.adam:
+            self._carry(self.ended, len(tasks))
+        return scores
+
+    def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
+        steps, batch = self.config.inner_steps, self.config.inner_batch
+        assert steps is not None
+        *_, (phi, optimizer) = self._inner_loop(tasks, steps, batch, generator)
+        # The meta-optimiser descends, so its gradient is mean of (theta - phi).
+        self.add(
+            (theta - phis.view(-1, *theta.shape)).sum(0) / count
+            for theta, phis in zip(self.weights, phi.weights(), strict=True)
+        )
+        self.ended.append(optimizer)
+        with torch.no_grad():
+            return score(phi(tasks.query_x), tasks.query_y)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[PerTask]:
         for phi, _ in self._inner_loop(tasks, steps, self.config.eval_inner_batch, generator):
@@ -71,7 +67,7 @@ class Reptile:
     def _inner_loop(
         self, tasks: TaskBatch, steps: int, batch: int | None, generator: torch.Generator
     ) -> Iterator[tuple[PerTask, torch.optim.Optimizer]]:
-        phi: PerTask = clone_module(PerTask(self.net, self.tactics.bf16))
+        phi: PerTask = clone_module(PerTask(self.net, self.acceleration.bf16))
         phi.stack(len(tasks))
         phi = clone_module(phi)  # stacking gives views; an optimiser needs weights of their own
         detach_module(phi, keep_requires_grad=True)
@@ -116,10 +112,10 @@ class Reptile:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"meta": self.meta_optimizer.state_dict(), "carried": self.carried}
+        return super().state_dict() | {"carried": self.carried}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.meta_optimizer.load_state_dict(state["meta"])
+        super().load_state_dict(state)
         self.carried = [
             one | {"exp_avg_sq": for_ways(one["exp_avg_sq"], theta)}
             for one, theta in zip(state["carried"], self.weights, strict=False)
@@ -144,7 +140,3 @@ def mini_batches(
     ]
     order = torch.stack(keys).argsort(-1).flatten(1)
     return order[:, : steps * batch].view(tasks, steps, batch)
-
-
-def build(net: nn.Module, config: AlgoConfig, iterations: int, tactics: Tactics) -> Reptile:
-    return Reptile(net, config, iterations, tactics)

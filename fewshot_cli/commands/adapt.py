@@ -1,35 +1,68 @@
-"""`fewshot adapt`: a run adapted to a user's own classes."""
+"""`fewshot adapt`: a run adapted to a user's own classes; leaves predictions.csv and .png.
+
+Raises UserError where the run, an override, a folder or an image is wrong, before anything is
+written.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from fewshot_cli import applying
-from fewshot_cli.applying import files
-from fewshot_cli.applying.images import query_files
-from fewshot_cli.commands.predict import leave
+import typer
+
+from fewshot_cli.arguments import Overrides, Predictions, Run, Together
 from fewshot_cli.runs.directory import shown
 
 
 def adapt(
-    run: Path,
-    support: Path,
-    query: Path,
-    overrides: list[str],
-    save: Path | None,
-    out: Path | None,
+    run: Run,
+    support: Annotated[
+        Path,
+        typer.Option(
+            "--support", metavar="DIR", help="A folder for each class, with an image or more."
+        ),
+    ],
+    query: Annotated[Path, typer.Option("--query", metavar="DIR", help="Images to judge.")],
+    overrides: Overrides = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Adaptation steps; else those of the run's test.")
+    ] = None,
+    together: Together = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Predictions = None,
 ) -> None:
-    """Adapt to the support folder, judge the query folder, and leave predictions.csv and .png.
+    """Adapt a run to classes of your own, and judge images with it.
 
-    Raises:
-        UserError: the run, an override, a folder or an image is wrong; nothing was written.
+    The support folder may have more or fewer classes than the run's tasks had ways: MAML,
+    first-order MAML, ANIL, Meta-SGD and Reptile then begin with a head whose rows are all the mean
+    of those that they learned; fine-tuning always begins with a fresh one; prototypical networks
+    need none. Where the query folder has the same folders of classes, the accuracy is shown.
+
+    fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY
+
+    fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY --steps 10 --save model.pt
     """
+    from fewshot_cli import inference
+    from fewshot_cli.inference import saved
+    from fewshot_cli.inference.images import query_files
+    from fewshot_cli.plots.contact_sheet import leave
+
+    told = [f"algo.eval_steps={steps}"] if steps is not None else []
+    told += [f"eval.transductive={together}"] if together is not None else []
     if save is not None:
-        files.check(save)
+        saved.check(save)
     query_files(query)
-    model = applying.adapt(run, support, overrides)
+    model = inference.adapt(run, support, [*(overrides or []), *told])
     print(f"Adapted {shown(run)} to {len(model.classes)} classes")
     leave(model.predict(query), model.transductive, out)
     if save is not None:
-        files.save(model, save)
+        saved.save(model, save)
         print(f"Next:  fewshot predict {shown(save)} DIR")

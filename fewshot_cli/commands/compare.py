@@ -1,4 +1,8 @@
-"""`fewshot compare`: settings side by side, from what their runs left on the disk."""
+"""`fewshot compare`: settings side by side, from what their runs left on the disk.
+
+Raises UserError where a folder holds no run or an option names what no run has, and after the table
+where no run could be averaged.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +10,94 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+import typer
 
-from fewshot_cli.config import UserError
+from fewshot_cli.compare import comparison as reports
+from fewshot_cli.compare import tables
+from fewshot_cli.compare.runs_read import Run, find, read
+from fewshot_cli.compare.settings import full_key, has
 from fewshot_cli.progress import say
-from fewshot_cli.reports import comparison as reports
-from fewshot_cli.reports import tables
-from fewshot_cli.reports.runs_read import Run, find, read
-from fewshot_cli.reports.settings import full_key, has
 from fewshot_cli.runs.directory import atomic, shown
-from fewshot_cli.runs.sweep import COMPARISON
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.sweeps.directory import COMPARISON
 
 STDOUT = Path("-")
 
 
-@dataclass
-class Asked:
-    """The command's options."""
-
-    columns: str | None = None
-    sort: str | None = None
-    where: list[str] = field(default_factory=list)
-    baseline: str | None = None
-    steps: int | None = None
-    csv: Path | None = None
-    json: Path | None = None
-    markdown: Path | None = None
-    plot: Path | None = None
-    html: Path | None = None
+File = Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")]
 
 
-def compare(directories: list[Path], asked: Asked) -> None:
-    """Print the table, and write what is asked for.
+def compare(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Runs, sweeps, or folders of them.", show_default=False
+        ),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="What to show: settings, or columns of the CSV."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Least first, not the best first.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only runs with this; may be given again."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Compare with this setting, not the best."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="Adaptation steps after which to compare; else the last."),
+    ] = None,
+    csv: File = None,
+    json: File = None,
+    markdown: File = None,
+    plot: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures, as PNG.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One page with tables and pictures.")
+    ] = None,
+) -> None:
+    """Average over seeds, and compare settings task by task.
 
-    Raises:
-        UserError: a folder holds no run, or an option names what no run has; after the table,
-            no run could be averaged.
+    fewshot compare outputs/runs outputs/sweeps
+
+    fewshot compare outputs/sweeps/NAME --where algo=maml --html page.html
     """
+    whole = not (columns or sort or where or baseline or steps is not None)
+    whole = whole and not any((csv, json, markdown, plot, html))
     runs = [read(path) for path in find(directories)]
-    wanted = _pairs("--where", asked.where, runs)
+    wanted = _pairs("--where", where or [], runs)
     # A run whose settings cannot be read is shown whatever was asked for.
     runs = [run for run in runs if not run.settings or has(run.settings, wanted)]
     if wanted and not any(run.settings for run in runs):
-        raise UserError(f"--where {' '.join(asked.where)}: no run has that")
-    before = asked.baseline.split(",") if asked.baseline is not None else []
-    comparison = reports.compare(runs, asked.steps, _pairs("--baseline", before, runs))
+        raise UserError(f"--where {' '.join(where or [])}: no run has that")
+    before = baseline.split(",") if baseline is not None else []
+    comparison = reports.compare(runs, steps, _pairs("--baseline", before, runs))
 
-    columns = None
-    if asked.columns is not None:
-        names = asked.columns.split(",")
-        columns = list(dict.fromkeys(_column("--columns", name, runs) for name in names))
-    sort = None if asked.sort is None else _column("--sort", asked.sort, runs)
-    table = _table(comparison, columns, sort)
-    words = tables.words(comparison, table, columns)
-    data = table if columns is None else table[columns]
-    if STDOUT not in (asked.csv, asked.json, asked.markdown):
+    shown_columns = None
+    if columns is not None:
+        names = columns.split(",")
+        shown_columns = list(dict.fromkeys(_column("--columns", name, runs) for name in names))
+    by = None if sort is None else _column("--sort", sort, runs)
+    table = _table(comparison, shown_columns, by)
+    words = tables.words(comparison, table, shown_columns)
+    data = table if shown_columns is None else table[shown_columns]
+    if STDOUT not in (csv, json, markdown):
         tables.show(words)
-    _write(asked.csv, lambda: data.to_csv(index=False, lineterminator="\n"))
-    _write(asked.json, lambda: _json(comparison, data))
-    _write(asked.markdown, lambda: tables.markdown(words))
-    if asked.plot or asked.html:
-        _draw(comparison, words, asked)
-    if asked == Asked():
+    _write(csv, lambda: data.to_csv(index=False, lineterminator="\n"))
+    _write(json, lambda: _json(comparison, data))
+    _write(markdown, lambda: tables.markdown(words))
+    if plot or html:
+        _draw(comparison, words, plot, html)
+    if whole:
         _beside_the_jobs(directories, data)
     if not comparison.settings:
         raise UserError(
@@ -148,15 +174,20 @@ def _write(path: Path | None, content: Callable[[], str]) -> None:
         say(f"Written: {shown(path)}")
 
 
-def _draw(comparison: reports.Comparison, words: list[tables.Words], asked: Asked) -> None:
-    from fewshot_cli.reports import figures, page, style
+def _draw(
+    comparison: reports.Comparison,
+    words: list[tables.Words],
+    folder: Path | None,
+    html: Path | None,
+) -> None:
+    from fewshot_cli.compare import page, plots, style
 
-    pictures = figures.draw(comparison)
-    if asked.plot is not None:
+    pictures = plots.draw(comparison)
+    if folder is not None:
         for picture in pictures:
-            style.save(picture.figure, asked.plot / f"{picture.name}.png")
-        say(f"Written: {', '.join(picture.name for picture in pictures)} in {shown(asked.plot)}")
-    _write(asked.html, lambda: page.page(words, pictures))
+            style.save(picture.figure, folder / f"{picture.name}.png")
+        say(f"Written: {', '.join(picture.name for picture in pictures)} in {shown(folder)}")
+    _write(html, lambda: page.page(words, pictures))
 
 
 def _beside_the_jobs(directories: list[Path], data: pd.DataFrame) -> None:

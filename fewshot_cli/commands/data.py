@@ -1,4 +1,7 @@
-"""`fewshot data`: what is in a folder of images, before a run is made with it."""
+"""`fewshot data`: what is in a folder of images, before a run is made with it.
+
+Raises UserError where the folder cannot be read or holds no images.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
-from fewshot_cli.config import Colour
-from fewshot_cli.data.tree import Tree, decode, fault, group, opened, scan, strict
+import typer
+
+from fewshot_cli.data.images.tree import Tree, decode, fault, group, opened, scan, strict
 from fewshot_cli.progress import Progress
+from fewshot_cli.settings.schema import Colour
 
 MOST = 10  # sizes, modes and sets of duplicates that are shown
 
@@ -28,13 +34,19 @@ class Look:
     fault: str = ""
 
 
-def data(root: Path) -> None:
-    """Print the numbers of classes and images, the broken files and the exact duplicates.
+def data(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A folder with a folder per class.", show_default=False),
+    ],
+) -> None:
+    """Look at a folder of your own images: classes, sizes, broken files, duplicates.
 
-    Raises:
-        UserError: the folder cannot be read or holds no images.
+    fewshot data DIR
+
+    fewshot train data=folder data.root=DIR
     """
-    tree = scan(root)
+    tree = scan(folder)
     files = list(chain.from_iterable(tree.classes.values()))
     with (
         Progress("Looking at the images", len(files), "images") as progress,

@@ -1,4 +1,8 @@
-"""`fewshot evaluate`: meta-test a run's checkpoint again, with other settings."""
+"""`fewshot evaluate`: meta-test a run's checkpoint again; leaves RUN/evaluations/NAME/.
+
+Raises UserError where the run, its checkpoint or an override is wrong, before anything is written,
+and SystemExit with 1 where the test failed.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,22 @@ import shlex
 import time
 from pathlib import Path
 
-from fewshot_cli import compose
-from fewshot_cli.config import UserError
-from fewshot_cli.identity import may_change
-from fewshot_cli.reports import result
+from fewshot_cli.arguments import Overrides, Run
+from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import RunDirectory, new_name, shown
+from fewshot_cli.settings import compose
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.identity import may_change
 
 
-def evaluate(run: Path, overrides: list[str]) -> None:
-    """Leave RUN/evaluations/NAME/ with the files of a run that a test writes.
+def evaluate(run: Run, overrides: Overrides = None) -> None:
+    """Meta-test a run again, with other settings.
 
-    Raises:
-        UserError: the run, its checkpoint or an override is wrong; nothing was written.
-        SystemExit: 1 if the test failed.
+    fewshot evaluate outputs/runs/NAME eval.tasks=2000 algo.eval_steps=10
+
+    fewshot evaluate outputs/runs/NAME data=omniglot data.root=DIR
     """
+    overrides = overrides or []
     trained = RunDirectory(run)
     before = compose.changed_config(trained.config, [], ()).data
     # The rest of a run's config says how its weights came about.

@@ -1,27 +1,37 @@
-"""`fewshot ls`: the groups and their choices."""
+"""`fewshot ls`: each choice of a group with its description; `*` marks the default.
+
+Raises UserError where there is no such group.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Annotated
 
-from fewshot_cli import groups
-from fewshot_cli.config import UserError
-from fewshot_cli.kinds import nearest
+import typer
+
+from fewshot_cli.arguments import ConfigDir
+from fewshot_cli.settings import choices
+from fewshot_cli.settings.errors import UserError, nearest
 
 
-def ls(group: str | None, config_dir: Path | None) -> None:
-    """Print each choice with its description; `*` marks the default.
+def ls(
+    group: Annotated[
+        str | None,
+        typer.Argument(help="data, model, algo, tracker or experiment.", show_default=False),
+    ] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Show what can be chosen in each group.
 
-    Raises:
-        UserError: there is no such group.
+    fewshot ls algo
     """
-    if group is not None and group not in groups.SHOWN:
-        raise UserError(f"group {group}: expected {nearest(group, groups.SHOWN)}")
+    if group is not None and group not in choices.SHOWN:
+        raise UserError(f"group {group}: expected {nearest(group, choices.SHOWN)}")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
-    default = groups.defaults()
-    for shown in [group] if group else groups.SHOWN:
-        options = groups.options(shown, config_dir)
+    default = choices.defaults()
+    for shown in [group] if group else choices.SHOWN:
+        options = choices.options(shown, config_dir)
         width = max(len(option.name) for option in options)
         print(shown)
         for option in options:

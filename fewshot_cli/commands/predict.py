@@ -1,64 +1,45 @@
-"""`fewshot predict`: images judged by an adapted model."""
+"""`fewshot predict`: images judged by an adapted model; leaves predictions.csv and .png.
+
+Raises UserError where the file, the folder or an image is wrong, before anything is written.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from fewshot_cli import applying
-from fewshot_cli.applying.images import query_files
-from fewshot_cli.applying.predictions import Predictions
-from fewshot_cli.config import UserError
-from fewshot_cli.pictures import contact_sheet
-from fewshot_cli.progress import say
-from fewshot_cli.reports import style
-from fewshot_cli.runs.directory import new_name, shown
+import typer
 
-NAMED = 3  # files that could not be decoded, of those that are said
+from fewshot_cli.arguments import Predictions, Together
+from fewshot_cli.settings.errors import UserError
 
 
-def predict(file: Path, query: Path, together: bool | None, device: str, out: Path | None) -> None:
-    """Judge a folder with a model that `adapt` saved, and leave predictions.csv and .png.
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="What `fewshot adapt --save FILE` kept.", show_default=False
+        ),
+    ],
+    query: Annotated[Path, typer.Argument(metavar="DIR", help="Images to judge.")],
+    together: Together = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Predictions = None,
+) -> None:
+    """Judge images with an adapted model.
 
-    Args:
-        together: all images in one batch; None: as the model was adapted.
+    A .pt2 file is a program: give only those that you trust.
 
-    Raises:
-        UserError: the file, the folder or an image is wrong; nothing was written.
+    fewshot predict model.pt DIR
     """
+    from fewshot_cli import inference
+    from fewshot_cli.inference.images import query_files
+    from fewshot_cli.plots.contact_sheet import leave
+
     query_files(query)
-    model = applying.load(file, device)
+    judge = inference.load(model, device)
     try:
-        model = model if together is None else model.judging(together)
+        judge = judge if together is None else judge.judging(together)
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-    leave(model.predict(query), model.transductive, out)
-
-
-def leave(predictions: Predictions, together: bool, out: Path | None) -> None:
-    """Write predictions.csv and predictions.png, and say how many images were judged right."""
-    for place, (name, why) in enumerate(predictions.left_out.items()):
-        if place == NAMED:
-            say(f"fewshot: left out {len(predictions.left_out) - NAMED} files more")
-            break
-        say(f"fewshot: left out {name}: {why}")
-    way = "all in one batch" if together else "each alone with the support set"
-    print(f"Judged {len(predictions.files)} images, {way}")
-    print(_accuracy([right for right in predictions.right if right is not None]), end="")
-    folder = out or Path("outputs/predictions") / new_name()
-    predictions.write(folder / "predictions.csv")
-    style.save(contact_sheet.draw(predictions), folder / "predictions.png")
-    print(f"Files: {shown(folder)}")
-
-
-def _accuracy(right: list[bool]) -> str:
-    """A line with Wilson's interval over the images whose class is known, all of one task."""
-    if not right:
-        return ""
-    from scipy.stats import binomtest
-
-    low, high = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
-    mean = sum(right) / len(right)
-    return (
-        f"Accuracy {mean:.2%} of {len(right)} images of 1 task, "
-        f"95 % interval {low:.2%} to {high:.2%}\n"
-    )
+        raise UserError(f"{model}: {error}") from error
+    leave(judge.predict(query), judge.transductive, out)

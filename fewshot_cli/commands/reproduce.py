@@ -1,4 +1,9 @@
-"""`fewshot reproduce`: run an experiment and set what comes out beside what its paper gives."""
+"""`fewshot reproduce`: run an experiment and set what comes out beside what its paper gives.
+
+Leaves a run directory and a row for each published figure in outputs/reproduced.csv. Raises
+UserError where there is no such experiment, it has nothing published, or an override is wrong, and
+SystemExit with 1 where the run failed.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +11,38 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fewshot_cli import compose, groups
+import typer
+
+from fewshot_cli.arguments import Overrides
 from fewshot_cli.commands.train import train
-from fewshot_cli.config import Config, Published, UserError
-from fewshot_cli.kinds import nearest
-from fewshot_cli.reports.result import figure
 from fewshot_cli.runs.directory import RunDirectory, atomic, shown
 from fewshot_cli.runs.place import place, spelled_out
+from fewshot_cli.settings import choices, compose
+from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.measure import Measure
+from fewshot_cli.settings.schema import Config, Published
 
 TABLE = Path("outputs/reproduced.csv")
 WIDTH = 40
 Row = dict[str, Any]
 
 
-def reproduce(experiment: str | None, overrides: list[str]) -> None:
-    """Leave a run directory and a row for each published figure in outputs/reproduced.csv.
+def reproduce(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="An experiment with published results.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run a published experiment and compare; without a name, show which there are.
 
-    Raises:
-        UserError: there is no such experiment, it has nothing published, or an override is wrong.
-        SystemExit: 1 if the run failed.
+    fewshot reproduce sinusoid_maml compile=true
+
+    fewshot reproduce omniglot_5w1s_maml_budget data.root=DIR
     """
-    options = {option.name: option for option in groups.options("experiment")}
+    options = {option.name: option for option in choices.options("experiment")}
     cells = [name for name, option in options.items() if "published" in option.content()]
     if experiment is None:
         for name in cells:
@@ -38,7 +52,7 @@ def reproduce(experiment: str | None, overrides: list[str]) -> None:
         close = nearest(experiment, cells)
         such = f", such as {close}" if close.split(" or ")[0] in cells else ""
         raise UserError(f"{experiment}: expected a cell that `fewshot reproduce` shows{such}")
-    words = [f"experiment={experiment}", *spelled_out(overrides)]
+    words = [f"experiment={experiment}", *spelled_out(overrides or [])]
     config = compose.job_config(words)
     if config.published is None:
         raise UserError(
@@ -51,10 +65,10 @@ def reproduce(experiment: str | None, overrides: list[str]) -> None:
         )
     path, words = place(words, "run")
     where = RunDirectory(path)
-    train(words, multirun=False, config_dir=None, cfg=None, dry_run=False)
+    train(words)
     rows = compared(experiment, config, where.read(where.summary))
     _append([row | {"run": str(where.path)} for row in rows])
-    _show(rows, config.published)
+    _show(rows, config.published, config.data.measure)
 
 
 def compared(experiment: str, config: Config, summary: Mapping[str, Any]) -> list[Row]:
@@ -64,19 +78,19 @@ def compared(experiment: str, config: Config, summary: Mapping[str, Any]) -> lis
     of two means with intervals a and b.
     """
     assert config.published is not None
-    measure = "loss" if config.data.regression else "accuracy"
+    measure = config.data.measure
     by_steps = {row["adaptation_steps"]: row for row in summary["test"]["steps"]}
     rows = []
     for steps, published in config.published.figures.items():
-        here, ci95 = by_steps[steps][measure], by_steps[steps][f"{measure}_ci95"]
+        here, ci95 = (by_steps[steps][f"{measure.name}{end}"] for end in ("", "_ci95"))
         width = math.hypot(ci95 or 0.0, config.published.ci95 or 0.0)
         difference = here - published
-        better = difference < 0 if measure == "loss" else difference > 0
+        better = measure.goodness(difference) > 0
         verdict = "agrees" if abs(difference) <= width else "better" if better else "worse"
         rows.append(
             {
                 "experiment": experiment,
-                "measure": measure,
+                "measure": measure.name,
                 "adaptation_steps": steps,
                 "published": published,
                 "published_ci95": config.published.ci95,
@@ -106,14 +120,13 @@ def _append(rows: list[Row]) -> None:
         writer.writerows([*known, *rows])
 
 
-def _show(rows: list[Row], published: Published) -> None:
+def _show(rows: list[Row], published: Published, measure: Measure) -> None:
     share = rows[0]["iterations"] / published.iterations
     print(f"{published.source}; here {share:.1%} of the published meta-updates")
-    form = ".4f" if rows[0]["measure"] == "loss" else ".2%"
     for row in rows:
         print(
             f"{row['adaptation_steps']} steps: published "
-            f"{figure(row['published'], row['published_ci95'], form)}, here "
-            f"{figure(row['here'], row['here_ci95'], form)}: {row['verdict']}"
+            f"{measure.shown(row['published'], row['published_ci95'])}, here "
+            f"{measure.shown(row['here'], row['here_ci95'])}: {row['verdict']}"
         )
     print(f"Table: {shown(TABLE)}")

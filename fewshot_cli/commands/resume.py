@@ -1,42 +1,45 @@
-"""`fewshot resume`: go on with a run where its last checkpoint is."""
+"""`fewshot resume`: leaves the run directory as though the run had never been stopped.
+
+Raises UserError where the run, its checkpoints or an override is wrong, before anything is written,
+and SystemExit with 1 where the run failed.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from fewshot_cli import compose
-from fewshot_cli.config import UserError
-from fewshot_cli.identity import may_change
+from fewshot_cli.arguments import Overrides, Run
 from fewshot_cli.progress import say
-from fewshot_cli.reports import result
+from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.settings import compose
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.identity import may_change
 
 
-def resume(run: Path, overrides: list[str]) -> None:
-    """Leave the run directory as though the run had never been stopped.
+def resume(run: Run, overrides: Overrides = None) -> None:
+    """Go on with a run that was stopped, or with a finished one for more iterations.
 
-    Raises:
-        UserError: the run, its checkpoints or an override is wrong; nothing was written.
-        SystemExit: 1 if the run failed.
+    fewshot resume outputs/runs/NAME
+
+    fewshot resume outputs/runs/NAME iterations=60000
     """
     directory = RunDirectory(run)
     if not directory.config.is_file():
         raise UserError(f"{run}: expected a run directory, which has a {directory.config.name}")
-    config = compose.changed_config(directory.config, overrides, may_change("resume"))
+    config = compose.changed_config(directory.config, overrides or [], may_change("resume"))
 
     from fewshot_cli.training import checkpoints
     from fewshot_cli.training.run import run as train
     from fewshot_cli.training.setup import device_and_data
-    from fewshot_cli.training.standing import left_in
+    from fewshot_cli.training.state import earlier_in
 
     # What is wrong with these costs a line, not the run's status.
-    left = left_in(directory, config)
-    if left is not None and left.trained(config):
+    earlier = earlier_in(directory, config)
+    if earlier is not None and earlier.trained(config):
         checkpoints.tested(directory, config.eval.checkpoint)
     device_and_data(config)
-    if left is not None:
-        left.refuse_others(config)  # once more, since the content of the data is known now
-    where = "the beginning" if left is None else f"iteration {left.state['iteration']}"
+    if earlier is not None:
+        earlier.refuse_others(config)  # once more, since the content of the data is known now
+    where = "the beginning" if earlier is None else f"iteration {earlier.content['iteration']}"
     with directory.recorded():
         say(f"Going on from {where}: {shown(run)}")
         train(config, directory)

@@ -1,47 +1,66 @@
-"""`fewshot train`: check the overrides, then run the job or the sweep."""
+"""`fewshot train`: check the overrides, then run the job or the sweep.
+
+Raises UserError where an override, the data or the device is wrong, before a run begins, and
+SystemExit with 1 where a job failed.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from omegaconf import OmegaConf
 
-from fewshot_cli import compose, hydra_private
-from fewshot_cli.commands.sweep import sweep
-from fewshot_cli.config import UserError, recorded
-from fewshot_cli.job import job
-from fewshot_cli.kinds import nearest
-from fewshot_cli.launch import look_at_needs
+from fewshot_cli.arguments import ConfigDir, Overrides
 from fewshot_cli.runs.place import place, spelled_out
+from fewshot_cli.settings import compose, hydra_private
+from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.schema import recorded
+from fewshot_cli.sweeps.job import job
+from fewshot_cli.sweeps.launch import look_at_needs
+from fewshot_cli.sweeps.sweep import sweep
 
 CFG = ("job", "hydra", "all")
 
 
 def train(
-    overrides: list[str],
-    multirun: bool,
-    config_dir: Path | None,
-    cfg: str | None,
-    dry_run: bool,
-    trusted: bool = False,
+    overrides: Overrides = None,
+    multirun: Annotated[
+        bool, typer.Option("-m", "--multirun", help="Run every combination of KEY=A,B,...")
+    ] = False,
+    config_dir: ConfigDir = None,
+    cfg: Annotated[
+        str | None,
+        typer.Option("--cfg", metavar="job|hydra|all", help="Print the config and stop."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build everything, try one update, and stop.")
+    ] = False,
+    trust_config_dir: Annotated[
+        bool,
+        typer.Option("--trust-config-dir", help="Let its files set Hydra's own settings too."),
+    ] = False,
 ) -> None:
-    """Run, sweep, print the config, or try it out.
+    """Meta-train, meta-test, and leave a run directory.
 
-    Raises:
-        UserError: an override, the data or the device is wrong; no run was begun.
-        SystemExit: 1 if a job failed.
+    fewshot train algo=reptile
+
+    fewshot train data=sinusoid model=mlp iterations=5000
+
+    fewshot train -m algo=maml,fomaml,reptile seed=1,2,3
     """
-    overrides = spelled_out(overrides)
+    overrides = spelled_out(overrides or [])
     if cfg is not None and cfg not in CFG:
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
     if multirun:
-        sweep(compose.jobs(overrides, config_dir, trusted), overrides, config_dir, dry_run)
+        sweep(compose.jobs(overrides, config_dir, trust_config_dir), overrides, config_dir, dry_run)
         return
     with compose.explained(config_dir):
         where, overrides = place(overrides, "run")
-    single = compose.single(overrides, config_dir, trusted)
+    single = compose.single(overrides, config_dir, trust_config_dir)
     if cfg is not None:
         _show(single, cfg)
     elif dry_run:

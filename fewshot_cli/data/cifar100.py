@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot_cli.config import DataConfig, UserError
-from fewshot_cli.data import pickles
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.files import root_of
-from fewshot_cli.data.pickles import Array, expect
+from fewshot_cli.data.images import pickles
+from fewshot_cli.data.images.decoding import root_of
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.pickles import Array, expect
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig
 
 HOLDS = (
     "data.root=DIR with the folder cifar-100-python, unpacked from cifar-100-python.tar.gz "

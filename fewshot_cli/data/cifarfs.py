@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fewshot_cli.config import DataConfig
 from fewshot_cli.data import cifar100
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.settings.schema import DataConfig
 
 # The authors' split as torchmeta's assets/cifar100/cifar-fs lists it; all other classes train.
 VALID = [

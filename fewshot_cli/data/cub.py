@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from fewshot_cli.config import DataConfig
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.files import images_of, root_of, tasks_of
-from fewshot_cli.data.pickles import expect
-from fewshot_cli.data.tree import scan
+from fewshot_cli.data.images.decoding import images_of, root_of, tasks_of
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.pickles import expect
+from fewshot_cli.data.images.tree import scan
+from fewshot_cli.settings.schema import DataConfig
 
 SPECIES = 200
 HOLDS = (
@@ -18,6 +20,11 @@ HOLDS = (
 # Chen et al. 2019, "A closer look at few-shot classification": every other species in the order of
 # their numbers trains; of the rest, they are by turns for validation and for the test.
 SPLITS = {"train": slice(0, None, 2), "valid": slice(1, None, 4), "test": slice(3, None, 4)}
+
+
+@dataclass
+class CUBConfig(DataConfig):
+    counted = True
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:

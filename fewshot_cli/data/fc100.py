@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fewshot_cli.config import DataConfig
 from fewshot_cli.data import cifar100
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.settings.schema import DataConfig
 
 # Superclasses 8, 11, 13, 16 and 0, 7, 12, 14 of the paper's supplement; the others train.
 VALID = [

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fewshot_cli.config import DataConfig, Split, UserError
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.files import images_of, tasks_of
-from fewshot_cli.data.tree import group, scan
-from fewshot_cli.kinds import nearest
+from fewshot_cli.data.images.decoding import images_of, tasks_of
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.tree import group, scan
+from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.schema import DataConfig, Split
 
 SPLITS = ("train", "valid", "test")
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    counted = True
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:

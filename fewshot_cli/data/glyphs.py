@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot_cli.config import DataConfig, UserError
-from fewshot_cli.data.cache import Arrays, cached
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.data.images.cache import Arrays, cached
+from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.progress import Progress
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig
 
 SCRIPTS = {
     "train": ("Latin", "Cyrillic", "Arabic", "Canadian Aboriginal"),

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot_cli.config import DataConfig, UserError
-from fewshot_cli.data import pickles
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.files import images_of, root_of
-from fewshot_cli.data.pickles import expect
-from fewshot_cli.data.tree import scan
+from fewshot_cli.data.images import pickles
+from fewshot_cli.data.images.decoding import images_of, root_of
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.pickles import expect
+from fewshot_cli.data.images.tree import scan
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig
 
 HOLDS = (
     "data.root=DIR with mini-imagenet-cache-train.pkl, -validation.pkl and -test.pkl "

@@ -17,10 +17,11 @@ import PIL
 import torch
 from torch import Tensor
 
-from fewshot_cli.config import DataConfig, Rotations, Split, UserError
-from fewshot_cli.data.cache import Arrays, cached
-from fewshot_cli.data.episodes import ImageTasks, with_rotations
+from fewshot_cli.data.images.cache import Arrays, cached
+from fewshot_cli.data.images.episodes import ImageTasks, with_rotations
 from fewshot_cli.progress import Progress, say
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig, Rotations, Split
 
 PARTS = ("images_background", "images_evaluation")
 DRAWINGS = 20

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
-from fewshot_cli.config import DataConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, TaskShape
+from fewshot_cli.settings.schema import DataConfig
 
 AMPLITUDE = 0.1, 5.0
 PHASE = 0.0, math.pi
 INPUT = -5.0, 5.0
+
+
+@dataclass
+class SinusoidConfig(DataConfig):
+    regression = True
 
 
 class Sinusoids:
@@ -27,22 +33,21 @@ class Sinusoids:
         self,
         split: str,
         tasks: int,
-        ways: int,
-        shots: int,
-        queries: int,
+        shape: TaskShape,
         generator: torch.Generator,
     ) -> TaskBatch:
-        """`shots` support and `queries` query points a curve: x `[T, n, 1]`, y `[T, n]`."""
+        """K support and Q query points of each curve: x `[T, n, 1]`, y `[T, n]`."""
 
         def uniform(limits: tuple[float, float], count: int) -> torch.Tensor:
             low, high = limits
             return torch.rand(tasks, count, generator=generator) * (high - low) + low
 
         amplitude, phase = uniform(AMPLITUDE, 1), uniform(PHASE, 1)
-        x = uniform(INPUT, shots + queries)
+        x = uniform(INPUT, shape.shots + shape.queries)
         y = amplitude * torch.sin(x - phase)
         x, y = x[..., None].to(self.device), y.to(self.device)
-        return TaskBatch(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
+        at = shape.shots
+        return TaskBatch(x[:, :at], y[:, :at], x[:, at:], y[:, at:])
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> Sinusoids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fewshot_cli.config import DataConfig, UserError
-from fewshot_cli.data import pickles
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.files import root_of
-from fewshot_cli.data.pickles import expect
-from fewshot_cli.data.tree import Picture, fault, strict
+from fewshot_cli.data.images import pickles
+from fewshot_cli.data.images.decoding import root_of
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.pickles import expect
+from fewshot_cli.data.images.tree import Picture, fault, strict
 from fewshot_cli.progress import Progress
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig
 
 HOLDS = (
     "data.root=DIR with {train,val,test}_images_png.pkl and {train,val,test}_labels.pkl "
     "(https://zenodo.org/records/7978538, where each name begins with tiered-imagenet-)"
 )
 FILES = {"train": "train", "valid": "val", "test": "test"}
+
+
+@dataclass
+class TieredImageNetConfig(DataConfig):
+    counted = True
 
 
 def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:

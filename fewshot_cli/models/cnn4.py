@@ -7,14 +7,28 @@ Reptile's Omniglot net (Nichol et al. 2018) has strides and flattens.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
-from fewshot_cli.config import Downsample, Features, ModelConfig
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import Downsample, Features, ModelConfig, key
 
 BLOCKS = 4
 
 
-def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+@dataclass
+class CNN4Config(ModelConfig):
+    images_only = True
+    downsample: Downsample = key(Downsample.stride, help="how a block halves its picture")
+    features: Features = key(Features.mean, help="what the linear head reads of the last map")
+
+    @property
+    def smallest_image(self) -> int:
+        return 16 if self.downsample is Downsample.pool else 2
+
+
+def build(config: CNN4Config, input_shape: tuple[int, ...], outputs: int) -> Network:
     """`[B, C, S, S]` to `[B, outputs]`; batch norm always uses the batch's statistics."""
     channels, size, _ = input_shape
     pool = config.downsample is Downsample.pool
@@ -32,4 +46,4 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn
     if config.features is Features.mean:
         layers.append(nn.AdaptiveAvgPool2d(1))
         size = 1
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, outputs))
+    return Network(*layers, nn.Flatten(), nn.Linear(channels * size * size, outputs))

@@ -7,17 +7,29 @@ that differentiates through several passes, or repeats them, needs the same net 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
-from fewshot_cli.config import ModelConfig
+from fewshot_cli.models import Network
+from fewshot_cli.settings.schema import ModelConfig
 
 WIDTHS = (1.0, 2.5, 5.0, 10.0)  # of the blocks, in `channels`
+
+
+@dataclass
+class ResNet12Config(ModelConfig):
+    images_only = True
+
+    @property
+    def smallest_image(self) -> int:
+        return 16  # four blocks halve it
 
 
 class Block(nn.Module):
     """`[B, C, S, S]` to `[B, width, S // 2, S // 2]`."""
 
-    by_example = True  # no image sees another but in its layers (see algorithms/per_task.py)
+    by_example = True  # no image sees another but in its layers (see stacked/per_task.py)
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -41,7 +53,7 @@ def convolution(channels: int, width: int, kernel: int) -> nn.Sequential:
     )
 
 
-def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> Network:
     """`[B, C, S, S]` to `[B, outputs]`; batch norm always uses the batch's statistics."""
     channels = input_shape[0]
     blocks: list[nn.Module] = []
@@ -49,6 +61,4 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> nn
         width = int(share * config.channels)
         blocks.append(Block(channels, width))
         channels = width
-    return nn.Sequential(
-        *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)
-    )
+    return Network(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))

@@ -21,9 +21,11 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from fewshot_cli.config import Config, UserError, recorded
 from fewshot_cli.progress import say
 from fewshot_cli.runs.signals import terminable
+from fewshot_cli.settings import measure
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config, recorded
 
 
 @dataclass(frozen=True)
@@ -229,11 +231,11 @@ class RunDirectory:
         return str(content.get("status")), content.get("error")
 
     def best_validation(self) -> float | None:
-        """The best of the meta-validations: its accuracy, or for regression minus its loss."""
+        """The goodness of the best meta-validation."""
         with self.metrics.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == "valid"]
-        figures = [float(row["accuracy"] or -float(row["loss"])) for row in rows]
-        return max(figures, default=None)
+        measured = [(measure.of(row), row) for row in rows]
+        return max((each.goodness(float(row[each.name])) for each, row in measured), default=None)
 
     def read(self, path: Path) -> dict[str, Any]:
         """One of the JSON files.

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from fewshot_cli import kinds
-from fewshot_cli.config import Config
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import Metrics, RunDirectory, ending
+from fewshot_cli.settings import choices
+from fewshot_cli.settings.measure import ACCURACY, LOSS
+from fewshot_cli.settings.schema import Config
 
 
 class Tracker(Protocol):
@@ -32,7 +33,7 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
     Raises:
         UserError: the tracker is not installed.
     """
-    tracker: Tracker = kinds.call("trackers", config.tracker.kind, "start", config, directory.path)
+    tracker: Tracker = choices.code("trackers", config.tracker.kind).start(config, directory.path)
     left_out = False
 
     @contextmanager
@@ -66,7 +67,5 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
 
 def figures(row: Metrics) -> dict[str, float]:
     """A row's loss and accuracy, named by its split: "valid/accuracy"."""
-    found = {f"{row.split}/loss": row.loss}
-    if row.accuracy is not None:
-        found[f"{row.split}/accuracy"] = row.accuracy
-    return found
+    found = {each.name: getattr(row, each.name) for each in (LOSS, ACCURACY)}
+    return {f"{row.split}/{name}": value for name, value in found.items() if value is not None}

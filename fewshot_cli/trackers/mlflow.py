@@ -9,8 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import COMPLETED, FAILED, INTERRUPTED, Metrics
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config
 from fewshot_cli.trackers import figures
 
 EXPERIMENT = "fewshot"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot_cli.config import Config
 from fewshot_cli.runs.directory import Metrics
+from fewshot_cli.settings.schema import Config
 
 
 class Nothing:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import Metrics
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config
 from fewshot_cli.trackers import figures
 
 

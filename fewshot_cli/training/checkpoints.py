@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from fewshot_cli.algorithms import Algorithm
-from fewshot_cli.algorithms.ways import for_ways
-from fewshot_cli.config import Checkpoint, UserError
+from fewshot_cli.algorithms.base import Algorithm, for_ways
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import FAILED, INTERRUPTED, RunDirectory, atomic, shown
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Checkpoint
 
 FORMAT = 2
 DIGEST = hashlib.sha256().digest_size
@@ -110,10 +110,9 @@ def fill(path: Path, algorithm: Algorithm, state: State, any_ways: bool = False)
     """
     weights = dict(state["net"])
     if any_ways:
-        *_, weight, bias = weights
         here = algorithm.net.state_dict()
-        for name in (weight, bias):
-            if name in here and here[name].shape[1:] == weights[name].shape[1:]:
+        for name in algorithm.net.head_names:
+            if name in weights and here[name].shape[1:] == weights[name].shape[1:]:
                 weights[name] = for_ways(weights[name], here[name])
     _fill(path, algorithm.net, weights)
     try:

@@ -10,11 +10,11 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms.scores import Scores, score
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Learner
+from fewshot_cli.data.task import Scores, TaskBatch, score
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
+from fewshot_cli.settings.measure import ACCURACY, LOSS
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
@@ -53,9 +53,7 @@ def evaluate(
     by_step: list[list[Scores]] = [[] for _ in range(first_step, steps + 1)]
     with Progress(label, tasks, "tasks") as progress:
         for first in range(0, tasks, TASKS_A_DRAW):
-            drawn = setup.source.sample(
-                split, TASKS_A_DRAW, config.ways, config.shots, config.eval.queries, draws
-            )
+            drawn = setup.source.sample(split, TASKS_A_DRAW, setup.test_shape, draws)
             kept = next(drawn.split(min(TASKS_A_DRAW, tasks - first)))
             for chunk in kept.split(setup.eval_chunk):
                 for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
@@ -96,10 +94,9 @@ def metrics(
     scores: Scores, iteration: int, split: str, steps: int, start: float, seconds: float
 ) -> Metrics:
     """The row of metrics.csv for scores that took `seconds`, in a run that began at `start`."""
-    loss, loss_ci95 = mean_ci95(scores.loss)
-    accuracy, accuracy_ci95 = (
-        (None, None) if scores.accuracy is None else mean_ci95(scores.accuracy)
-    )
+    found = {measure: mean_ci95(values) for measure, values in scores.measured().items()}
+    loss, loss_ci95 = found[LOSS]
+    accuracy, accuracy_ci95 = found.get(ACCURACY, (None, None))
     tasks = len(scores.loss)
     return Metrics(
         iteration,
@@ -117,7 +114,7 @@ def metrics(
 
 def figures(scores: Scores) -> dict[str, str]:
     """The current loss and accuracy, for a progress bar."""
-    shown = {"loss": f"{float(scores.loss.mean()):.3f}"}
-    if scores.accuracy is not None:
-        shown["accuracy"] = f"{float(scores.accuracy.mean()):.1%}"
-    return shown
+    return {
+        measure.name: f"{float(values.mean()):{measure.short}}"
+        for measure, values in scores.measured().items()
+    }

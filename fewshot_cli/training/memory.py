@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from fewshot_cli.config import Batching, Config
+from fewshot_cli.settings.schema import Batching, Config
 
 
 class OutOfMemoryError(Exception):

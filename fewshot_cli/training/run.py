@@ -13,20 +13,18 @@ from typing import Any
 import torch
 
 from fewshot_cli import trackers
-from fewshot_cli.algorithms import MetaLearner
-from fewshot_cli.algorithms.meta_optimizer import DivergedError
-from fewshot_cli.algorithms.scores import Scores, score
-from fewshot_cli.config import Config
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import DivergedError, MetaLearner
+from fewshot_cli.data.task import Scores, TaskBatch, score
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.runs.signals import Waiting, put_off
-from fewshot_cli.training import checkpoints, paths
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.training import checkpoints, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, figures, metrics
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
-from fewshot_cli.training.standing import Saver, Standing, left_in, restored
+from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
 
 
 class RunDivergedError(Exception):
@@ -46,14 +44,14 @@ def run(config: Config, directory: RunDirectory) -> None:
         OutOfMemoryError: gives the sizes.
     """
     start = time.monotonic()
-    left = left_in(directory, config)
-    directory.begin(config, *([left.metrics] if left else []))
+    earlier = earlier_in(directory, config)
+    directory.begin(config, *([earlier.metrics] if earlier else []))
     with trackers.following(config, directory), memory_explained(config):
         setup = prepare(config)
-        if left:
-            left.refuse_others(config)  # once more, since the data's fingerprint is known now
+        if earlier:
+            earlier.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
-        at = restored(left, setup, start) if left else Standing.new(config, start)
+        at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _meta_train(setup, directory, at)
         path, state = checkpoints.tested(directory, config.eval.checkpoint)
         iteration = checkpoints.fill(path, setup.algorithm, state)
@@ -78,34 +76,34 @@ def dry_run(config: Config) -> str:
     )
 
 
-def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> None:
+def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> None:
     """The outer loop. Keeps the last two checkpoints and the best by meta-validation."""
     config, algorithm = setup.config, setup.algorithm
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
-    if not standing.iteration:
-        paths.record(setup, directory, 0)
-    first, latest = standing.iteration + 1, dict[str, str]()
-    save = Saver(setup, directory, standing)
+    if not state.iteration:
+        trajectory.record(setup, directory, 0)
+    first, latest = state.iteration + 1, dict[str, str]()
+    save = Saver(setup, directory, state)
     with Progress("Meta-training", iterations, "iterations") as progress, put_off() as signals:
-        progress.begin_at(standing.iteration)
-        while standing.iteration < iterations or standing.to_validate:
-            if not standing.to_validate:  # else a stop came before or in the meta-validation
+        progress.begin_at(state.iteration)
+        while state.iteration < iterations or state.to_validate:
+            if not state.to_validate:  # else a stop came before or in the meta-validation
                 assert isinstance(algorithm, MetaLearner)
                 began = time.monotonic()
-                scores = _meta_update(setup, algorithm, standing)
-                iteration = standing.iteration = standing.iteration + 1
+                scores = _meta_update(setup, algorithm, state)
+                iteration = state.iteration = state.iteration + 1
                 if config.compile and iteration == first:
                     say(_what_compiling_took(algorithm))
-                standing.since.append(scores)
-                standing.since_seconds += time.monotonic() - began
+                state.since.append(scores)
+                state.since_seconds += time.monotonic() - began
                 last = iteration == iterations
                 if iteration % config.log_every == 0 or last:
-                    latest |= _log(setup, directory, standing)
-                standing.to_validate = iteration % config.eval.every == 0 or last
+                    latest |= _log(setup, directory, state)
+                state.to_validate = iteration % config.eval.every == 0 or last
             stop = signals.is_there()
-            if standing.to_validate and not stop:
+            if state.to_validate and not stop:
                 try:
-                    latest["valid"] = _validate(setup, directory, standing, save, signals)
+                    latest["valid"] = _validate(setup, directory, state, save, signals)
                 except StoppedError:
                     stop = True
                     save.last()
@@ -113,38 +111,40 @@ def _meta_train(setup: Setup, directory: RunDirectory, standing: Standing) -> No
                 save.last()
             if stop:  # and not one that came later, for which no checkpoint is there yet
                 signals.deliver()
-            progress.advance(standing.iteration - progress.done, latest)
+            progress.advance(state.iteration - progress.done, latest)
     if not iterations:
         save.best()
         save.last()
 
 
-def _log(setup: Setup, directory: RunDirectory, standing: Standing) -> dict[str, str]:
+def _log(setup: Setup, directory: RunDirectory, state: TrainingState) -> dict[str, str]:
     """The row of meta-training since the last one; its figures, to show."""
-    row = Scores.concatenate(standing.since)
-    steps, seconds = setup.config.algo.inner_steps or 0, standing.since_seconds
-    directory.add([metrics(row, standing.iteration, "train", steps, standing.start, seconds)])
-    standing.since, standing.since_seconds = [], 0.0
+    row = Scores.concatenate(state.since)
+    steps, seconds = setup.config.algo.inner_steps or 0, state.since_seconds
+    directory.add([metrics(row, state.iteration, "train", steps, state.start, seconds)])
+    state.since, state.since_seconds = [], 0.0
     return figures(row)
 
 
-def _meta_update(setup: Setup, algorithm: MetaLearner, standing: Standing) -> Scores:
-    tasks, before = setup.train_tasks(standing.draws), standing.inner.get_state()
+def _meta_update(setup: Setup, algorithm: MetaLearner, state: TrainingState) -> Scores:
+    tasks, before = setup.train_tasks(state.draws), state.inner.get_state()
     try:
-        return algorithm.meta_update(tasks, standing.inner)
+        return algorithm.meta_update(tasks, state.inner)
     except DivergedError as error:
-        standing.inner.set_state(before)
+        state.inner.set_state(before)
         raise RunDivergedError(
-            f"{error.line}{_where_it_diverges(setup, tasks, error.task, standing)}; {error.hint}"
+            f"{error.line}{_where_it_diverges(setup, tasks, error.task, state)}; {error.hint}"
         ) from error
 
 
-def _where_it_diverges(setup: Setup, tasks: TaskBatch, task: int | None, standing: Standing) -> str:
+def _where_it_diverges(
+    setup: Setup, tasks: TaskBatch, task: int | None, state: TrainingState
+) -> str:
     """The inner step after which the query loss of a task is not finite, from its second try."""
     if task is None:
         return ""
     steps = setup.config.algo.inner_steps or 0
-    learners = setup.algorithm.adapt(tasks, steps, standing.inner)
+    learners = setup.algorithm.adapt(tasks, steps, state.inner)
     for step, learner in enumerate(learners):
         with torch.no_grad():
             loss = score(learner(tasks.query_x), tasks.query_y).loss[task]
@@ -154,7 +154,7 @@ def _where_it_diverges(setup: Setup, tasks: TaskBatch, task: int | None, standin
 
 
 def _what_compiling_took(algorithm: MetaLearner) -> str:
-    from fewshot_cli.algorithms.compiled import Compiled
+    from fewshot_cli.stacked.compiled import Compiled
 
     compiled = getattr(algorithm, "meta_gradient", None)
     assert isinstance(compiled, Compiled)
@@ -170,23 +170,25 @@ def _what_compiling_took(algorithm: MetaLearner) -> str:
 
 
 def _validate(
-    setup: Setup, directory: RunDirectory, standing: Standing, save: Saver, signals: Waiting
+    setup: Setup, directory: RunDirectory, state: TrainingState, save: Saver, signals: Waiting
 ) -> str:
     """Meta-validate and keep what there is, as the best too if it is; the figure, to show.
 
     Raises:
         StoppedError: a signal came; nothing is changed.
     """
-    iteration, best = standing.iteration, standing.best
-    valid = _meta_validate(setup, directory, iteration, standing.start, signals)
-    goodness = -valid.loss if valid.accuracy is None else valid.accuracy
-    paths.record(setup, directory, iteration)
+    iteration, best = state.iteration, state.best
+    valid = _meta_validate(setup, directory, iteration, state.start, signals)
+    measure = setup.config.data.measure
+    value = getattr(valid, measure.name)
+    goodness = measure.goodness(value)
+    trajectory.record(setup, directory, iteration)
     if best is None or math.isnan(best) or goodness > best:
-        standing.best = goodness
+        state.best = goodness
         save.best()
-    standing.to_validate = False
+    state.to_validate = False
     save.last()
-    return f"{valid.loss:.3f}" if valid.accuracy is None else f"{valid.accuracy:.1%}"
+    return f"{value:{measure.short}}"
 
 
 def _meta_validate(
@@ -216,17 +218,11 @@ def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: floa
     ]
     directory.add(rows)
     directory.write_test_tasks(
-        (task, step, float(loss), None if accuracy is None else float(accuracy))
+        (task, step, loss, accuracy)
         for step, scores in enumerate(by_step)
-        for task, (loss, accuracy) in enumerate(_by_task(scores))
+        for task, (loss, accuracy) in enumerate(scores.by_task())
     )
     return rows
-
-
-def _by_task(scores: Scores) -> list[tuple[float, float | None]]:
-    losses = scores.loss.tolist()
-    accuracies = [None] * len(losses) if scores.accuracy is None else scores.accuracy.tolist()
-    return list(zip(losses, accuracies, strict=True))
 
 
 def summary(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import nn
 
 from fewshot_cli import models
-from fewshot_cli.config import ModelConfig
+from fewshot_cli.settings.schema import ModelConfig
 
 
 def derived(seed: int, name: str) -> int:
@@ -22,7 +21,7 @@ def generator(seed: int, name: str) -> torch.Generator:
 
 def initialised(
     config: ModelConfig, input_shape: tuple[int, ...], outputs: int, seed: int
-) -> nn.Module:
+) -> models.Network:
     """The network with the initial weights of a seed; torch's global generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived(seed, "weights"))

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from fewshot_cli import algorithms, data
-from fewshot_cli.algorithms.stacking import chunk_size
-from fewshot_cli.algorithms.tactics import EVERY_TASK, Tactics
-from fewshot_cli.config import Batching, Config, Precision, UserError, check_counted
-from fewshot_cli.data.batch import TaskBatch, TaskSource
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.algorithms.base import Algorithm
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.task import TaskBatch, TaskShape, TaskSource
+from fewshot_cli.settings.checks import check_counted
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Batching, Config, Precision
+from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
+from fewshot_cli.stacked.stacking import chunk_size
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
@@ -25,17 +28,24 @@ COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
 class Setup:
     config: Config
     source: TaskSource
-    algorithm: algorithms.Algorithm
+    algorithm: Algorithm
     eval_chunk: int  # tasks that adapt at once in meta-validation and meta-test
     device: torch.device
 
+    @property
+    def train_shape(self) -> TaskShape:
+        """Of the tasks of meta-training."""
+        config = self.config
+        return TaskShape(config.ways, config.algo.train_shots or config.shots, config.queries)
+
+    @property
+    def test_shape(self) -> TaskShape:
+        """Of the tasks of meta-validation and meta-test."""
+        return TaskShape(self.config.ways, self.config.shots, self.config.eval.queries)
+
     def train_tasks(self, generator: torch.Generator) -> TaskBatch:
         """The next meta-batch."""
-        config = self.config
-        shots = config.algo.train_shots or config.shots
-        return self.source.sample(
-            "train", config.meta_batch, config.ways, shots, config.queries, generator
-        )
+        return self.source.sample("train", self.config.meta_batch, self.train_shape, generator)
 
 
 def prepare(config: Config) -> Setup:
@@ -63,7 +73,7 @@ def prepare(config: Config) -> Setup:
 
     support, queries = config.ways * config.shots, config.ways * config.eval.queries
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
-    tactics = Tactics(
+    acceleration = Acceleration(
         chunk(trained_on, config.ways * config.queries),
         config.compile,
         config.recompute,
@@ -72,7 +82,7 @@ def prepare(config: Config) -> Setup:
     return Setup(
         config,
         source,
-        algorithms.build(net, config.algo, config.iterations, tactics),
+        algorithms.build(net, config.algo, config.iterations, acceleration),
         chunk(support, queries if config.eval.transductive else support + 1),
         device,
     )

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import anil
-from fewshot_cli.algorithms import learn2learn as l2l
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import UserError
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
 
 
 @pytest.mark.parametrize("model", ["cnn4", "fc", "mlp"])
@@ -38,7 +38,7 @@ def test_the_meta_gradient_is_learn2learn_s(model: str, chunk: int, steps: int) 
         *("algo.meta_optimizer=sgd", "algo.meta_lr=1", "algo.meta_schedule=constant"),
     ).algo
     mine = copy.deepcopy(net)
-    anil.build(mine, settings, 10, Tactics(chunk)).meta_update(tasks, torch.Generator())
+    anil.ANIL(mine, settings, 10, Acceleration(chunk)).meta_update(tasks, torch.Generator())
     largest = max(float(theta.grad.abs().max()) for theta in reference.parameters())
     for old, new, their in zip(
         net.parameters(), mine.parameters(), reference.parameters(), strict=True
@@ -50,7 +50,7 @@ def test_adaptation_moves_the_head_alone() -> None:
     torch.manual_seed(0)
     net = models.build(config("model=fc").model, (1, 16, 16), 3).double()
     tasks = image_tasks(dtype=torch.float64)
-    algorithm = anil.build(net, config("algo=anil").algo, 10, Tactics())
+    algorithm = anil.ANIL(net, config("algo=anil").algo, 10, Acceleration())
     *_, learner = algorithm.adapt(tasks, 3, torch.Generator())
     outputs = learner(tasks.query_x)
     net[-1].weight.data.zero_()
@@ -60,6 +60,6 @@ def test_adaptation_moves_the_head_alone() -> None:
 
 
 def test_a_network_without_a_linear_head_is_refused() -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
-    with pytest.raises(UserError, match=r"expected an nn.Sequential that ends in an nn.Linear"):
-        anil.build(net, config("algo=anil").algo, 10, Tactics())
+    net = models.Network(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    with pytest.raises(UserError, match=r"model: ends in ReLU; expected a Linear, its head"):
+        anil.ANIL(net, config("algo=anil").algo, 10, Acceleration())

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fewshot_cli import algorithms, models
-from fewshot_cli.algorithms import Algorithm, MetaLearner
-from fewshot_cli.algorithms.scores import score
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import Optimizer
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Algorithm, MetaLearner
+from fewshot_cli.data.task import TaskBatch, score
+from fewshot_cli.settings.schema import Optimizer
+from fewshot_cli.stacked.acceleration import Acceleration
 
 ALGOS = names("algo")
 ITERATIONS = 40
@@ -33,7 +32,7 @@ def build(algo: str, chunk: int = 100, net: nn.Module | None = None) -> Algorith
     chosen = config(f"algo={algo}").algo
     if chosen.inner_optimizer is Optimizer.sgd:
         chosen.inner_lr = 0.02  # for a plain MLP; the shipped rates are for batch norm
-    return algorithms.build(net or fresh_net(), chosen, ITERATIONS, Tactics(chunk))
+    return algorithms.build(net or fresh_net(), chosen, ITERATIONS, Acceleration(chunk))
 
 
 META_LEARNERS = [algo for algo in ALGOS if isinstance(build(algo), MetaLearner)]
@@ -120,7 +119,7 @@ def test_the_order_of_tasks_does_not_matter(algo: str, order: list[int]) -> None
         # Mini-batches are drawn by a task's place, so every step uses the whole support set here.
         chosen = config(f"algo={algo}").algo
         chosen.inner_batch, chosen.inner_lr = None, 0.001
-        algorithm = algorithms.build(fresh_net(), chosen, ITERATIONS, Tactics())
+        algorithm = algorithms.build(fresh_net(), chosen, ITERATIONS, Acceleration())
         assert isinstance(algorithm, MetaLearner)
         for _ in range(2):
             algorithm.meta_update(given_batch, generator())
@@ -138,7 +137,7 @@ def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
     for bf16 in (False, True):
         torch.manual_seed(0)
         net = models.build(narrow(model), (1, 16, 16), 3)
-        learner = algorithms.build(net, chosen, ITERATIONS, Tactics(chunk, bf16=bf16))
+        learner = algorithms.build(net, chosen, ITERATIONS, Acceleration(chunk, bf16=bf16))
         assert isinstance(learner, MetaLearner)
         found.append(learner.meta_update(batch, generator()).loss)
         assert found[-1].dtype is torch.float32

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import finetune
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.stacked.acceleration import Acceleration
 
 CLASSES, STEPS, RATE = 11, 3, 0.1
 
@@ -47,7 +47,7 @@ def test_pretraining_is_a_step_on_all_images_with_their_own_classes(model: str) 
             classes += [int(batch.classes[task, label]) for label in y[task]]
     outputs = reference(torch.stack(images))
     functional.cross_entropy(outputs, torch.tensor(classes)).backward()
-    finetune.build(net, settings, 10, Tactics()).meta_update(batch, torch.Generator())
+    finetune.Finetune(net, settings, 10, Acceleration()).meta_update(batch, torch.Generator())
     for mine, theta in zip(net.parameters(), reference.parameters(), strict=True):
         assert theta.grad is not None
         assert torch.allclose(mine, theta - theta.grad, rtol=1e-9, atol=1e-12)
@@ -58,7 +58,7 @@ def test_pretraining_is_a_step_on_all_images_with_their_own_classes(model: str) 
 def test_a_task_fine_tunes_a_fresh_head(model: str, layers: str) -> None:
     settings = config("algo=finetune", f"algo.layers={layers}", f"algo.inner_lr={RATE}").algo
     net, batch = pretrained(model), tasks()
-    *_, learner = finetune.build(net, settings, 10, Tactics()).adapt(
+    *_, learner = finetune.Finetune(net, settings, 10, Acceleration()).adapt(
         batch, STEPS, torch.Generator()
     )
     outputs = learner(batch.query_x)
@@ -85,5 +85,7 @@ def test_regression_keeps_its_head() -> None:
     net = models.build(config("model=mlp").model, (1,), 1)
     x, y = torch.rand(2, 5, 1), torch.rand(2, 5)
     batch = TaskBatch(x, y, x, y)
-    first = next(finetune.build(net, settings, 10, Tactics()).adapt(batch, 1, torch.Generator()))
+    first = next(
+        finetune.Finetune(net, settings, 10, Acceleration()).adapt(batch, 1, torch.Generator())
+    )
     assert torch.allclose(first(x), torch.stack([net(task) for task in x]), atol=1e-6)

@@ -13,9 +13,8 @@ from torch.func import functional_call
 
 from fewshot_cli.algorithms import imaml
 from fewshot_cli.algorithms.imaml import conjugate_gradients
-from fewshot_cli.algorithms.scores import losses
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, losses
+from fewshot_cli.stacked.acceleration import Acceleration
 
 ALPHA, LAMBDA = 0.05, 2.0
 
@@ -31,7 +30,7 @@ def gradient(
     ).algo
     assert isinstance(settings.regularisation, float)
     own = copy.deepcopy(net)
-    imaml.build(own, settings, 10, Tactics(chunk)).meta_update(tasks, torch.Generator())
+    imaml.ImplicitMAML(own, settings, 10, Acceleration(chunk)).meta_update(tasks, torch.Generator())
     return flat(net) - flat(own)
 
 

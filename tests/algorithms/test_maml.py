@@ -13,12 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from fewshot_cli import models
-from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms import maml
-from fewshot_cli.algorithms.scores import losses
-from fewshot_cli.algorithms.stacking import MANY_IMAGES
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, losses
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.stacked.stacking import MANY_IMAGES
 
 DOUBLE = torch.float64
 EVERY_TASK = 100
@@ -42,7 +41,7 @@ def meta_gradient(
     ).algo
     net = copy.deepcopy(net)
     before = [theta.detach().clone() for theta in net.parameters()]
-    maml.build(net, settings, 1, Tactics(chunk)).meta_update(tasks, torch.Generator())
+    maml.MAML(net, settings, 1, Acceleration(chunk)).meta_update(tasks, torch.Generator())
     return [old - new.detach() for old, new in zip(before, net.parameters(), strict=True)]
 
 
@@ -163,7 +162,7 @@ class WithAnUnusedLayer(nn.Module):
 
 def test_errors_of_an_inner_step_come_through(capfd: pytest.CaptureFixture[str]) -> None:
     """learn2learn's own way is to print them and to fail on something else."""
-    algorithm = maml.build(WithAnUnusedLayer(), config().algo, 1, Tactics(1))
+    algorithm = maml.MAML(WithAnUnusedLayer(), config().algo, 1, Acceleration(1))
     with pytest.raises(RuntimeError, match="not have been used in the graph"):
         algorithm.meta_update(image_tasks(), torch.Generator())
     assert "Traceback" not in capfd.readouterr().err
@@ -174,7 +173,7 @@ def trained(*options: str, updates: int = 1, chunk: int = EVERY_TASK) -> maml.MA
         *("algo=maml", "algo.inner_steps=3", "algo.inner_lr=0.1", "algo.meta_optimizer=sgd"),
         *("algo.meta_lr=1", "algo.meta_schedule=constant", *options),
     ).algo
-    learner = maml.build(net_for("mlp"), settings, 10, Tactics(chunk))
+    learner = maml.MAML(net_for("mlp"), settings, 10, Acceleration(chunk))
     for _ in range(updates):
         learner.meta_update(image_tasks(dtype=DOUBLE), torch.Generator())
     return learner

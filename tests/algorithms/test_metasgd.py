@@ -10,9 +10,9 @@ from helpers import config, image_tasks
 from torch.nn import functional
 
 from fewshot_cli import models
-from fewshot_cli.algorithms import learn2learn as l2l
 from fewshot_cli.algorithms import metasgd
-from fewshot_cli.algorithms.tactics import Tactics
+from fewshot_cli.stacked import learn2learn as l2l
+from fewshot_cli.stacked.acceleration import Acceleration
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
@@ -34,7 +34,7 @@ def test_weights_and_rates_move_along_learn2learn_s_gradients(chunk: int, steps:
         *("algo=metasgd", "algo.inner_lr=0.1", f"algo.inner_steps={steps}"),
         *("algo.meta_optimizer=sgd", "algo.meta_lr=1", "algo.meta_schedule=constant"),
     ).algo
-    learner = metasgd.build(net, settings, 10, Tactics(chunk))
+    learner = metasgd.MetaSGD(net, settings, 10, Acceleration(chunk))
     before = [weight.detach().clone() for weight in learner.weights]
     learner.meta_update(tasks, torch.Generator())
     theirs = [*wrapper.module.parameters(), *wrapper.lrs]

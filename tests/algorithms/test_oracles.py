@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fewshot_cli.algorithms import maml, reptile
-from fewshot_cli.algorithms.scores import losses
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch, losses
+from fewshot_cli.stacked.acceleration import Acceleration
 
 ALPHA, EPSILON = 0.05, 0.5
 DIMENSIONS, TASKS = 3, 4
@@ -29,7 +28,7 @@ def gradient(
         *("algo.meta_optimizer=sgd", "algo.meta_lr=1", "algo.meta_schedule=constant", *options),
     ).algo
     own = copy.deepcopy(net)
-    learner = maml.build(own, settings, 10, Tactics(chunk))
+    learner = maml.MAML(own, settings, 10, Acceleration(chunk))
     learner.meta_update(tasks, torch.Generator())
     return flat(net) - flat(own)
 
@@ -155,7 +154,7 @@ def reptile_move(q: Quadratics, steps: int, *options: str, chunk: int = 100) -> 
         *("algo.inner_batch=null", *options),
     ).algo
     net = copy.deepcopy(q.net)
-    learner = reptile.build(net, settings, 10, Tactics(chunk))
+    learner = reptile.Reptile(net, settings, 10, Acceleration(chunk))
     learner.meta_update(q.tasks, torch.Generator().manual_seed(0))
     return (q.theta - flat(net)) / EPSILON
 

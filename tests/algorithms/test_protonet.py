@@ -6,8 +6,8 @@ from helpers import config, image_tasks
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import protonet
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import UserError
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.stacked.acceleration import Acceleration
 
 
 @pytest.mark.parametrize("model", ["cnn4", "mlp"])
@@ -16,7 +16,7 @@ def test_the_nearest_class_mean_wins(model: str, chunk: int) -> None:
     torch.manual_seed(0)
     net = models.build(config(f"model={model}").model, (1, 16, 16), 3).double()
     tasks = image_tasks(shots=3, dtype=torch.float64)
-    algorithm = protonet.build(net, config("algo=protonet").algo, 10, Tactics(chunk))
+    algorithm = protonet.ProtoNet(net, config("algo=protonet").algo, 10, Acceleration(chunk))
     (learner,) = algorithm.adapt(tasks, 0, torch.Generator())
     outputs = learner(tasks.query_x)
     for task in range(len(tasks)):

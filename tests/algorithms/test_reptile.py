@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from fewshot_cli import models
 from fewshot_cli.algorithms import reptile
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import AlgoConfig
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.stacked.acceleration import Acceleration
 
 DOUBLE = torch.float64
 STEPS, BATCH, RATE, EPSILON = 3, 4, 0.01, 0.7
@@ -77,8 +77,8 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
     before = [theta.detach().clone() for theta in net.parameters()]
     phis = adapted(net, tasks, optimizer)
     net.to(memory_format=torch.channels_last)  # as training/setup.py does
-    algorithm = reptile.build(
-        net, settings(f"algo.inner_optimizer={optimizer}"), 10, Tactics(chunk)
+    algorithm = reptile.Reptile(
+        net, settings(f"algo.inner_optimizer={optimizer}"), 10, Acceleration(chunk)
     )
     algorithm.meta_update(tasks, generator())
     moved, wrong = [], []
@@ -105,7 +105,7 @@ def test_so_it_does_in_float32(model: str, chunk: int) -> None:
     net.float()
     before = [theta.detach().clone() for theta in net.parameters()]
     chosen = settings("algo.inner_optimizer=sgd", f"algo.inner_lr={rate}")
-    algorithm = reptile.build(net, chosen, 10, Tactics(chunk))
+    algorithm = reptile.Reptile(net, chosen, 10, Acceleration(chunk))
     algorithm.meta_update(rounded(tasks), generator())
     moved = [new.detach() - old for old, new in zip(before, net.parameters(), strict=True)]
     assert distance(net, moved, truth) < 1e-2
@@ -128,7 +128,7 @@ def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
         with torch.no_grad():
             for weight, old in zip(reference.parameters(), theta, strict=True):
                 weight.copy_(old + EPSILON * (weight - old))
-    algorithm = reptile.build(net, settings("algo.carry_state=true"), 10, Tactics(1))
+    algorithm = reptile.Reptile(net, settings("algo.carry_state=true"), 10, Acceleration(1))
     draws = generator()
     for task in tasks.split(1):
         algorithm.meta_update(task, draws)
@@ -139,7 +139,9 @@ def test_serial_with_carried_state_is_one_adam_over_all_tasks() -> None:
 def test_carried_state_makes_a_difference_and_does_not_depend_on_the_chunk() -> None:
     def after_two(carry: str, chunk: int) -> Tensor:
         net, tasks, draws = net_for("mlp"), image_tasks(dtype=DOUBLE), generator()
-        algorithm = reptile.build(net, settings(f"algo.carry_state={carry}"), 10, Tactics(chunk))
+        algorithm = reptile.Reptile(
+            net, settings(f"algo.carry_state={carry}"), 10, Acceleration(chunk)
+        )
         algorithm.meta_update(tasks, draws)
         algorithm.meta_update(tasks, draws)
         return torch.cat([theta.detach().flatten() for theta in net.parameters()])
@@ -154,7 +156,7 @@ def test_one_sgd_step_on_everything_is_sgd_on_the_pooled_tasks() -> None:
     one_step = settings(
         *("algo.inner_optimizer=sgd", "algo.inner_steps=1", "algo.inner_batch=null")
     )
-    reptile.build(net, one_step, 10, Tactics(EVERY_TASK)).meta_update(tasks, generator())
+    reptile.Reptile(net, one_step, 10, Acceleration(EVERY_TASK)).meta_update(tasks, generator())
     x, y = tasks.support_x.flatten(0, 1), tasks.support_y.flatten()
     functional.cross_entropy(pooled(x), y).backward()
     with torch.no_grad():
@@ -187,10 +189,10 @@ def test_without_a_batch_size_every_step_sees_the_whole_support_set() -> None:
 
 def test_carried_moments_go_on_with_another_number_of_ways() -> None:
     chosen = settings("algo.inner_optimizer=adam", "algo.carry_state=true")
-    three = reptile.build(net_for("mlp"), chosen, 10, Tactics())
+    three = reptile.Reptile(net_for("mlp"), chosen, 10, Acceleration())
     three.meta_update(image_tasks(dtype=DOUBLE), generator())
-    five = reptile.build(
-        models.build(narrow("mlp"), (1, 16, 16), 5).to(DOUBLE), chosen, 10, Tactics()
+    five = reptile.Reptile(
+        models.build(narrow("mlp"), (1, 16, 16), 5).to(DOUBLE), chosen, 10, Acceleration()
     )
     five.load_state_dict(three.state_dict())
     assert [one["exp_avg_sq"].shape for one in five.carried] == [w.shape for w in five.weights]

@@ -10,10 +10,10 @@ from benchmarks import rivals
 from benchmarks.contest import contest, report
 from benchmarks.speed import chunk_of, draw, network, ours
 from fewshot_cli import algorithms
-from fewshot_cli.algorithms import MetaLearner
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.compose import job_config
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import MetaLearner
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.stacked.acceleration import Acceleration
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -26,7 +26,7 @@ def test_one_meta_update_reaches_the_same_weights(first_order: bool, steps: int)
     tasks = TaskBatch(*(field.double() for field in drawn.fields()))
     memory = rivals.tasks_in_memory(tasks)
     nets = [network(config, tasks).double() for _ in range(3)]
-    learner = algorithms.build(nets[0], config.algo, 10**6, Tactics())
+    learner = algorithms.build(nets[0], config.algo, 10**6, Acceleration())
     assert isinstance(learner, MetaLearner)
     learner.meta_update(tasks, torch.Generator())
     rivals.maml_loop(nets[1], memory.copy, lr, steps, first_order)()

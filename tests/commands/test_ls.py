@@ -8,7 +8,7 @@ import pytest
 from conftest import Command
 from helpers import names
 
-from fewshot_cli import groups
+from fewshot_cli.settings import choices
 
 
 def test_every_choice_is_shown_with_its_description_and_the_defaults_marked(
@@ -16,8 +16,8 @@ def test_every_choice_is_shown_with_its_description_and_the_defaults_marked(
 ) -> None:
     done = fewshot("ls")
     assert (done.returncode, done.stderr) == (0, "")
-    for group in groups.SHOWN:
-        for option in groups.options(group):
+    for group in choices.SHOWN:
+        for option in choices.options(group):
             assert f"{option.name} " in done.stdout
             assert option.description in done.stdout
     for default in ("glyphs", "cnn4", "maml", "none"):

@@ -9,14 +9,14 @@ import pytest
 from conftest import Command
 from helpers import config, names
 
-from fewshot_cli import groups
 from fewshot_cli.commands.reproduce import compared
-from fewshot_cli.config import Published
+from fewshot_cli.settings import choices
+from fewshot_cli.settings.schema import Published
 
 
 def test_without_a_name_it_shows_what_is_published(fewshot: Command) -> None:
     lines = fewshot("reproduce").stdout.splitlines()
-    published = [o.name for o in groups.options("experiment") if "published" in o.content()]
+    published = [o.name for o in choices.options("experiment") if "published" in o.content()]
     assert [line.split()[0] for line in lines] == published
     assert len(published) >= 20
 

@@ -15,9 +15,9 @@ from conftest import Command
 from helpers import TINY, config
 
 from fewshot_cli import data
-from fewshot_cli.config import UserError
 from fewshot_cli.data import cifarfs, fc100
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.settings.errors import UserError
 
 SPLITS = ("train", "valid", "test")
 

@@ -11,10 +11,12 @@ import torch
 from helpers import config, little_folder
 from PIL import Image
 
-from fewshot_cli.config import Colour, UserError, check_counted
 from fewshot_cli.data import folder as loader
-from fewshot_cli.data.episodes import ImageTasks
-from fewshot_cli.data.tree import decode, scan, strict
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.tree import decode, scan, strict
+from fewshot_cli.settings.checks import check_counted
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Colour
 
 CPU = torch.device("cpu")
 THIRDS = [f"data.fractions.{split}={1 / 3}" for split in loader.SPLITS]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from helpers import config
 
-from fewshot_cli.config import DataConfig, UserError
 from fewshot_cli.data import glyphs
+from fewshot_cli.data.task import TaskShape
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import DataConfig
 
 CPU = torch.device("cpu")
 
@@ -58,7 +60,7 @@ def test_letters_that_look_the_same_appear_once(arrays: dict[str, np.ndarray]) -
 
 def test_images_are_ink_on_an_empty_ground(cache_dir: Path) -> None:
     tasks = glyphs.load(config().data, str(cache_dir), CPU)
-    batch = tasks.sample("test", 20, 5, 1, 1, torch.Generator().manual_seed(0))
+    batch = tasks.sample("test", 20, TaskShape(5, 1, 1), torch.Generator().manual_seed(0))
     assert batch.support_x.min() == 0
     assert batch.support_x.max() == 1
     assert batch.support_x.mean() < 0.3

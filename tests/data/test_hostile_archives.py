@@ -13,8 +13,8 @@ import torch
 from helpers import LITTLE, config, little_omniglot, picture
 from PIL import Image
 
-from fewshot_cli.config import UserError
 from fewshot_cli.data import omniglot
+from fewshot_cli.settings.errors import UserError
 
 INSIDE = "images_evaluation/e1/character01/0001.png"
 

@@ -12,9 +12,10 @@ import torch
 from helpers import LITTLE, config, little_omniglot, names, picture
 from PIL import Image
 
-from fewshot_cli.config import Config, UserError
 from fewshot_cli.data import omniglot as loader
-from fewshot_cli.data.episodes import ImageTasks
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config
 
 CPU = torch.device("cpu")
 

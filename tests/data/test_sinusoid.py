@@ -5,11 +5,12 @@ import math
 import torch
 
 from fewshot_cli.data.sinusoid import Sinusoids
+from fewshot_cli.data.task import TaskShape
 
 
 def test_each_task_is_one_sine_within_the_published_ranges() -> None:
     generator = torch.Generator().manual_seed(0)
-    batch = Sinusoids(torch.device("cpu")).sample("train", 500, 1, 10, 30, generator)
+    batch = Sinusoids(torch.device("cpu")).sample("train", 500, TaskShape(1, 10, 30), generator)
     assert batch.support_x.shape == (500, 10, 1)
     assert batch.query_y.shape == (500, 30)
     x = torch.cat([batch.support_x, batch.query_x], 1)[..., 0].double()

@@ -5,8 +5,8 @@ import torch
 from helpers import IMAGE_MODELS, config, names
 
 from fewshot_cli import models
-from fewshot_cli.algorithms import learn2learn
-from fewshot_cli.config import ModelConfig
+from fewshot_cli.settings.schema import ModelConfig
+from fewshot_cli.stacked import learn2learn
 
 
 def model_config(name: str, *overrides: str) -> ModelConfig:

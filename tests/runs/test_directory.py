@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from helpers import config
 
-from fewshot_cli.config import UserError
 from fewshot_cli.runs.directory import COLUMNS, Metrics, RunDirectory, atomic, new_name, shown
+from fewshot_cli.settings.errors import UserError
 
 ROW = Metrics(3, "valid", 1, 9, 0.5, 0.1, 0.75, 0.05, 1.25, 7.2)
 

@@ -8,16 +8,16 @@ import torch
 from helpers import config
 
 from fewshot_cli import algorithms, models
-from fewshot_cli.algorithms import Algorithm
-from fewshot_cli.algorithms.tactics import Tactics
-from fewshot_cli.config import UserError
+from fewshot_cli.algorithms.base import Algorithm
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.training import checkpoints
 
 
 def algorithm(seed: int, ways: int = 3) -> Algorithm:
     torch.manual_seed(seed)
     net = models.build(config("model=mlp").model, (4,), ways)
-    return algorithms.build(net, config().algo, 10, Tactics())
+    return algorithms.build(net, config().algo, 10, Acceleration())
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:

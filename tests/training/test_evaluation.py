@@ -10,11 +10,10 @@ from helpers import TINY, config, image_tasks
 from scipy import stats
 
 from fewshot_cli import models
-from fewshot_cli.algorithms import Learner
-from fewshot_cli.algorithms.scores import Scores
-from fewshot_cli.algorithms.stacking import PerTask
-from fewshot_cli.config import Config
-from fewshot_cli.data.batch import TaskBatch
+from fewshot_cli.algorithms.base import Learner
+from fewshot_cli.data.task import Scores, TaskBatch
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.stacked.stacking import PerTask
 from fewshot_cli.training.evaluation import evaluate, mean_ci95, metrics, predict
 from fewshot_cli.training.setup import Setup, prepare
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 from helpers import TINY, choosing, config, names, outcome
 
-from fewshot_cli.config import Config, UserError
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config
 from fewshot_cli.training import checkpoints, evaluation
 from fewshot_cli.training import run as module
 from fewshot_cli.training.memory import OutOfMemoryError, memory_explained

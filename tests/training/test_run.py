@@ -9,9 +9,9 @@ import torch
 import yaml
 from helpers import TINY, choosing, config, names, pairs
 
-from fewshot_cli.config import Config
-from fewshot_cli.reports import result
+from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
+from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.run import RunDivergedError, dry_run, run
 
 TIMES = ["elapsed_s", "tasks_per_s"]

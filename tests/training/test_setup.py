@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import TINY, config, names
 
-from fewshot_cli.algorithms import MetaLearner
-from fewshot_cli.config import UserError
+from fewshot_cli.algorithms.base import MetaLearner
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.training.evaluation import evaluate
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare

@@ -1,0 +1,211 @@
+"""What all algorithms share. They know tasks, weights and gradients, not files, bars or devices."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_cli.data.task import Scores, TaskBatch
+from fewshot_cli.models import Network
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule
+
+try:  # where it is missing, a line says so before a run begins
+    from fewshot_cli.stacked import learn2learn as learn2learn
+except ModuleNotFoundError as error:
+    raise UserError(str(error)) from error
+from fewshot_cli.stacked.acceleration import Acceleration
+
+
+class Learner(Protocol):
+    """Networks adapted to T tasks: `[T, B, ...]` to `[T, B, outputs]`."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def weights(self) -> list[Tensor]:
+        """Weights with which the algorithm's `net` would answer alike, in the order of its own;
+        each is `[T, ...]` where tasks are several.
+        """
+        ...
+
+
+class Algorithm(ABC):
+    """Adapts copies of a network to tasks.
+
+    Attributes:
+        net: holds the initialisation theta.
+    """
+
+    def __init__(
+        self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
+    ) -> None:
+        self.net, self.config, self.acceleration = net, config, acceleration
+
+    @abstractmethod
+    def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
+        """Copies of theta adapted to the support sets: before, and after each of `steps` steps.
+
+        The same learner comes back each time, changed; theta stays as it is.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training carries from one meta-update to the next, besides theta."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of `state_dict`."""
+        assert not state
+
+
+class MetaLearner(Algorithm):
+    """An algorithm with an outer loop: theta moves along the mean of the tasks' meta-gradients.
+
+    Attributes:
+        weights: the meta-parameters that move, those of `net` first.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        config: AlgoConfig,
+        iterations: int,
+        acceleration: Acceleration,
+        weights: Iterable[nn.Parameter] | None = None,
+    ) -> None:
+        super().__init__(net, config, iterations, acceleration)
+        self.weights = list(net.parameters() if weights is None else weights)
+        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        """Move theta once; the scores are those of the query sets after the inner loop."""
+        self.meta_optimizer.zero_grad()
+        scores = Scores.concatenate(
+            [self.accumulate(chunk, len(tasks), generator) for chunk in self.chunks(tasks)]
+        )
+        self.meta_optimizer.step(scores.loss)
+        return scores
+
+    def chunks(self, tasks: TaskBatch) -> Iterator[TaskBatch]:
+        """The tasks that adapt at once."""
+        return tasks.split(self.acceleration.chunk)
+
+    @abstractmethod
+    def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
+        """Hand `add` the part that some tasks have in the mean over the `count` of a meta-batch."""
+
+    def add(self, gradient: Iterable[Tensor], share: float = 1.0) -> None:
+        """Add to the meta-gradient, `share` times."""
+        for theta, part in zip(self.weights, gradient, strict=True):
+            assert theta.grad is not None
+            theta.grad.add_(part.detach(), alpha=share)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"meta": self.meta_optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # Earlier releases kept nothing else of some algorithms, and no name for it.
+        self.meta_optimizer.load_state_dict(state.get("meta", state))
+
+
+class DivergedError(Exception):
+    """A loss or gradient is no finite number any more, and has not reached the weights.
+
+    Attributes:
+        task: its place in the meta-batch; None where only the gradient is not finite.
+        hint: what to try.
+    """
+
+    hint = "try a lower algo.inner_lr or algo.meta_lr, or algo.meta_clip=10"
+
+    def __init__(self, loss: Tensor, iteration: int) -> None:
+        wrong = (~torch.isfinite(loss)).nonzero()
+        self.task = int(wrong[0]) if len(wrong) else None
+        self.line = (
+            f"the meta-gradient in iteration {iteration} is not finite"
+            if self.task is None
+            else f"the loss of task {self.task} in iteration {iteration} is {loss[self.task]:.3g}"
+        )
+        super().__init__(f"{self.line}; {self.hint}")
+
+
+class MetaOptimizer:
+    """SGD or Adam over theta with a schedule that ends after `iterations` steps."""
+
+    def __init__(
+        self, weights: Iterable[nn.Parameter], config: AlgoConfig, iterations: int
+    ) -> None:
+        self.weights = list(weights)
+        self.clip = config.meta_clip
+        kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
+        self.optimizer: torch.optim.Optimizer = kind(self.weights, lr=config.meta_lr, fused=True)
+
+        def share(step: int) -> float:
+            done = step / max(iterations, 1)
+            if config.meta_schedule is Schedule.linear:
+                return 1 - done
+            if config.meta_schedule is Schedule.cosine:
+                return (1 + math.cos(math.pi * done)) / 2
+            return 1.0
+
+        self.share = share
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share)
+
+    @property
+    def iteration(self) -> int:
+        """How many steps it has made."""
+        return int(self.schedule.last_epoch)
+
+    def zero_grad(self) -> None:
+        """Zeros in every `.grad`, in its weight's own layout, to add gradients to.
+
+        Fused optimisers take that layout for granted: a gradient in another one moves other
+        weights, without an error.
+        """
+        for weight in self.weights:
+            weight.grad = torch.zeros_like(weight)
+
+    def step(self, loss: Tensor) -> None:
+        """One step along the gradients that lie in `.grad`, which are cleared afterwards.
+
+        Args:
+            loss: the tasks' own, `[T]`, from which the gradients come.
+
+        Raises:
+            DivergedError: a loss or a gradient is not finite; the weights are as they were.
+        """
+        if self.clip is not None:
+            nn.utils.clip_grad_value_(self.weights, self.clip)
+        # What is not finite stays so in a sum; one look, since each waits for the device.
+        sums = [weight.grad.sum() for weight in self.weights if weight.grad is not None]
+        if not math.isfinite(float(torch.stack([loss.sum(), *sums]).sum())):
+            raise DivergedError(loss, self.iteration + 1)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        # The run may go on for more iterations than were planned, which stretches the schedule.
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = lr * self.share(self.iteration)
+
+
+def for_ways(learned: Tensor, like: Tensor) -> Tensor:
+    """`learned [N, ...]` with as many rows as `like`, each the mean of what the N rows learned.
+
+    Which class of a task has which row is drawn by lot, so what the rows have in common is all that
+    they can mean. Ye & Chao 2022 train MAML with one such row (UNICORN-MAML) and lose nothing.
+    What has the right shape comes back as it is.
+    """
+    if learned.shape == like.shape:
+        return learned
+    return learned.mean(0, keepdim=True).expand_as(like)

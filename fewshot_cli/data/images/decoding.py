@@ -1,0 +1,114 @@
+"""What loaders of a user's own files share: the root, and images that are decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from fewshot_cli.data.images.cache import Arrays, cached
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.tree import MODES, Picture, decode, fault, strict
+from fewshot_cli.progress import Progress
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Colour, DataConfig
+
+VERSION = 1  # of the decoding in data/images/tree.py
+
+
+def root_of(config: DataConfig, folder: str, holds: str) -> Path:
+    """`folder` in `data.root`, or `data.root` where that is the folder itself.
+
+    Args:
+        holds: what the user has to put there and where it is to be had, for the message.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if config.root is None:
+        raise UserError(f"data.root=null: data={config.name} is not downloaded; expected {holds}")
+    root = Path(config.root)
+    if not root.is_dir():
+        raise UserError(f"data.root={root}: no such folder; expected {holds}")
+    return root / folder if (root / folder).is_dir() else root
+
+
+def images_of(
+    classes: Mapping[str, list[Path]], cache_dir: str, name: str, size: int, colour: Colour
+) -> dict[str, Tensor]:
+    """The images of each class, uint8 `[images, C, size, size]`: decoded in threads or cached.
+
+    Args:
+        name: begins the name of the file in the cache.
+
+    Raises:
+        UserError: a file cannot be read or is no image.
+    """
+    files = list(chain.from_iterable(classes.values()))
+    key = {
+        "version": VERSION,
+        "renderer": PIL.__version__,
+        "image_size": size,
+        "colour": colour.value,
+        "files": _listing(files),
+    }
+    arrays = cached(cache_dir, name, key, lambda: _decode_all(files, size, colour))
+    images = torch.from_numpy(arrays["images"])
+    counts = [len(paths) for paths in classes.values()]
+    return dict(zip(classes, images.split(counts), strict=True))
+
+
+def tasks_of(
+    images: Mapping[str, Tensor], splits: Mapping[str, Iterable[str]], device: torch.device
+) -> ImageTasks:
+    """A source of tasks from the images of each class and the classes of each split."""
+    none = next(iter(images.values()))[:0]  # a split may have lost all of its classes
+    chosen = {split: {name: images[name] for name in names} for split, names in splits.items()}
+    tables = {split: torch.cat([none, *of_class.values()]) for split, of_class in chosen.items()}
+    sizes = {
+        split: {name: len(of_class[name]) for name in of_class}
+        for split, of_class in chosen.items()
+    }
+    return ImageTasks(tables, device, sizes)
+
+
+def _listing(files: list[Path]) -> str:
+    """A digest that another file, size or time of change alters."""
+    try:
+        stats = [(str(path), path.stat()) for path in files]
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror or error}") from error
+    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+
+def _decode_all(files: list[Path], size: int, colour: Colour) -> Arrays:
+    images = np.empty((len(files), len(MODES[colour]), size, size), np.uint8)
+    read = partial(_decode, size=size, colour=colour)
+    with (
+        Progress("Decoding the images (once)", len(files), "images") as progress,
+        strict(),
+        ThreadPoolExecutor() as pool,
+    ):
+        # What is left of the map is cancelled when one of the files raises.
+        for place, picture in enumerate(pool.map(read, files)):
+            images[place] = picture
+            progress.advance()
+    return {"images": images}
+
+
+def _decode(path: Path, size: int, colour: Colour) -> Picture:
+    try:
+        return decode(path, size, colour)
+    except Exception as error:
+        raise UserError(
+            f"{path}: expected an image ({fault(error)}); `fewshot data DIR` lists all such files"
+        ) from error

@@ -1,0 +1,118 @@
+"""What flows from data to algorithms, a batch of tasks in memory, and how answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fewshot_cli.settings.measure import ACCURACY, LOSS, Measure
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """N-way K-shot: N classes (1 for regression) with K support and Q query examples each."""
+
+    ways: int
+    shots: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """T tasks of one shape: N classes with K support and Q query examples each.
+
+    Shapes: `support_x [T, N*K, ...]`, `support_y [T, N*K]`, `query_x [T, N*Q, ...]`,
+    `query_y [T, N*Q]`; class-major, labels 0..N-1 (int64) or float targets. `classes [T, N]` says
+    which class of its split a label stands for; regression has none.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    classes: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.support_x)
+
+    def split(self, size: int) -> Iterator[TaskBatch]:
+        """The same tasks in batches of at most `size`."""
+        for first in range(0, len(self), size):
+            part = slice(first, first + size)
+            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
+            classes = None if self.classes is None else self.classes[part]
+            yield TaskBatch(support_x, support_y, query_x, query_y, classes)
+
+    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.support_x, self.support_y, self.query_x, self.query_y
+
+
+class TaskSource(Protocol):
+    """Where tasks come from; `input_shape` is that of one example."""
+
+    input_shape: tuple[int, ...]
+    train_classes: int  # of the meta-train split; 1 for regression
+
+    def sample(
+        self,
+        split: str,
+        tasks: int,
+        shape: TaskShape,
+        generator: torch.Generator,
+    ) -> TaskBatch:
+        """Draw `tasks` tasks from "train", "valid" or "test", on the source's device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`loss [T]`, and `accuracy [T]` in 0..1 (None for regression), of T tasks."""
+
+    loss: Tensor
+    accuracy: Tensor | None
+
+    def measured(self) -> dict[Measure, Tensor]:
+        """What there is of each measure, `[T]`."""
+        found = {LOSS: self.loss}
+        return found if self.accuracy is None else found | {ACCURACY: self.accuracy}
+
+    def by_task(self) -> Iterator[tuple[float, float | None]]:
+        """Each task's loss and accuracy."""
+        accuracies = repeat(None) if self.accuracy is None else self.accuracy.tolist()
+        return zip(self.loss.tolist(), accuracies, strict=False)
+
+    @staticmethod
+    def concatenate(parts: list[Scores]) -> Scores:
+        accuracies = [part.accuracy for part in parts if part.accuracy is not None]
+        return Scores(
+            torch.cat([part.loss for part in parts]),
+            torch.cat(accuracies) if accuracies else None,
+        )
+
+
+def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Each task's mean loss, `[T]`: cross-entropy for integer targets, else squared error.
+
+    Args:
+        outputs: `[T, B, N]` logits, or `[T, B, 1]` values.
+        targets: `[T, B]`.
+    """
+    if targets.is_floating_point():
+        return (outputs[..., 0] - targets).square().mean(1)
+    each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return each.view(targets.shape).mean(1)
+
+
+def score(outputs: Tensor, targets: Tensor) -> Scores:
+    """Losses and accuracies without their graph; the shapes of `losses`."""
+    with torch.no_grad():
+        loss = losses(outputs, targets)
+        if targets.is_floating_point():
+            return Scores(loss, None)
+        return Scores(loss, (outputs.argmax(-1) == targets).float().mean(1))

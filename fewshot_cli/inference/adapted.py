@@ -1,0 +1,84 @@
+"""From a run to a model of a user's own classes: the inner loop on a support folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fewshot_cli import algorithms, models
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.inference.images import Form, support_set
+from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings import compose
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.identity import may_change
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.stacked.acceleration import Acceleration
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import device_named
+
+
+def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Adapt what a run learned to the classes of a support folder, as its meta-test would.
+
+    The classes may be more or fewer than the run's ways: MAML and its kind and Reptile begin with
+    a head whose rows are the mean of those that they learned, fine-tuning with a fresh one, and
+    prototypical networks have none.
+
+    Args:
+        support: has a folder for each class, with an image or more.
+        overrides: such as "algo.eval_steps=10", "eval.transductive=false" or "device=cpu".
+
+    Raises:
+        UserError: the run, an override or an image is wrong.
+    """
+    directory = RunDirectory(Path(run))
+    config = compose.changed_config(directory.config, list(overrides), _may_change())
+    if config.data.image_size is None:
+        raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
+    checkpoint, state = checkpoints.tested(directory, config.eval.checkpoint)
+    form = Form(_shape(config, state), config.data.invert)
+    classes, images, labels = support_set(Path(support), form)
+
+    device = device_named(config.device)
+    net = models.build(config.model, form.shape, len(classes)).to(device)
+    algorithm = algorithms.build(net, config.algo, config.iterations, Acceleration(chunk=1))
+    checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
+    shown = images.to(device).float() / 255
+    none = shown[:0], labels[:0].to(device)
+    task = TaskBatch(*(field[None] for field in (shown, labels.to(device), *none)))
+    draws = generator(config.eval.seed, "test inner batches")
+    *_, learner = algorithm.adapt(task, config.algo.eval_steps, draws)
+    with torch.no_grad():  # theta has served
+        for weight, phi in zip(net.parameters(), learner.weights(), strict=True):
+            weight.copy_(phi)
+    together = config.eval.transductive
+    judge = Judge(net, shown, together)
+    return Model(judge, config.model, classes, form, together, device)
+
+
+def _may_change() -> set[str]:
+    """How the inner loop goes, and what is adapted."""
+    of_the_test = may_change("evaluate")
+    of_algorithms = {name for name in of_the_test if name.startswith("algo.")}
+    return of_algorithms | {"eval.checkpoint", "eval.transductive", "device"}
+
+
+def _shape(config: Config, state: checkpoints.State) -> tuple[int, int, int]:
+    """Of the images that the run was trained on: grey or in colour, whichever its weights fit."""
+    size = config.data.image_size
+    assert size is not None
+    weights = state["net"]
+    for shape in ((1, size, size), (3, size, size)):
+        with torch.device("meta"):
+            net = models.build(config.model, shape, outputs=1)
+        outputs = len(weights.get(net.head_names[1], ()))
+        with torch.device("meta"):
+            built = models.build(config.model, shape, outputs).state_dict()
+        if all(name in weights and weights[name].shape == built[name].shape for name in built):
+            return shape
+    raise UserError(f"model={config.model.name}: is not the network of this run's checkpoint")

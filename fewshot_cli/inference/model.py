@@ -1,0 +1,89 @@
+"""An adapted network with all that it needs to judge images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_cli.inference.images import Form, query_set
+from fewshot_cli.inference.predictions import Predictions
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import ModelConfig
+
+
+class Judge(nn.Module):
+    """float `[B, C, S, S]` in 0..1 to the probabilities of the classes, `[B, N]`.
+
+    Batch norm lets the images of a batch see one another. Transductive: all B images are one
+    batch. If not, B is 1, and the image is in a batch with the support set, as in
+    `training.evaluation.predict`.
+    """
+
+    def __init__(self, net: nn.Module, support: Tensor, transductive: bool) -> None:
+        super().__init__()
+        self.net, self.transductive = net, transductive
+        self.register_buffer("support", support)
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = (
+            self.net(images)
+            if self.transductive
+            else self.net(torch.cat([cast(Tensor, self.support), images]))[-1:]
+        )
+        return outputs.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `adapt` and `load` give.
+
+    Attributes:
+        judge: a `Judge`, or the exported program of one.
+        network: which model the judge's network is.
+        classes: the names of the N support folders.
+        transductive: the images of a query folder are judged all in one batch, or one by one.
+    """
+
+    judge: Callable[[Tensor], Tensor]
+    network: ModelConfig
+    classes: list[str]
+    form: Form
+    transductive: bool
+    device: torch.device
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
+        pixels = images.to(self.device).float() / 255
+        batches = [pixels] if self.transductive else pixels.split(1)
+        with torch.no_grad():
+            return torch.cat([self.judge(batch) for batch in batches]).cpu()
+
+    def predict(self, query: str | Path) -> Predictions:
+        """Judge all images below a folder, or one image file.
+
+        Raises:
+            UserError: there is no image that can be decoded.
+        """
+        files, images, left_out = query_set(Path(query), self.form)
+        said = self.probabilities(images)
+        seen = 255 - images if self.form.invert else images
+        return Predictions(files, seen, said, self.classes, left_out)
+
+    def judging(self, transductive: bool) -> Model:
+        """The same model, which judges images all in one batch, or one by one.
+
+        Raises:
+            UserError: it is a program, made for one way.
+        """
+        if transductive == self.transductive:
+            return self
+        if not isinstance(self.judge, Judge):
+            way = "all images together" if self.transductive else "images one by one"
+            raise UserError(f"the program judges {way}; expected a model saved as .pt")
+        judge = Judge(self.judge.net, cast(Tensor, self.judge.support), transductive)
+        return replace(self, judge=judge, transductive=transductive)

@@ -1,0 +1,136 @@
+"""Adapted models in files: `.pt` holds weights, `.pt2` a program that runs without this package."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from fewshot_cli import models
+from fewshot_cli.inference.images import Form
+from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.runs.directory import atomic
+from fewshot_cli.settings import choices
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import ModelConfig
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.setup import device_named
+
+ENDINGS = (".pt", ".pt2")
+FACTS = "fewshot.json"  # in a program's archive
+NEAR = 1e-5  # how far a program's probabilities may be from the model's
+
+
+def check(path: Path) -> None:
+    """Refuse a file to save to, before anything is computed for it.
+
+    Raises:
+        UserError: the ending is another one.
+    """
+    if path.suffix not in ENDINGS:
+        raise UserError(f"{path}: expected a file that ends in {' or '.join(ENDINGS)}")
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Keep an adapted model; a program is run and compared with the model before it is kept.
+
+    Raises:
+        UserError: the ending is another one, or the model is a program itself.
+    """
+    path = Path(path)
+    check(path)
+    if not isinstance(model.judge, Judge):
+        raise UserError(f"{path}: the model is a program already; copy its file")
+    facts = {
+        "network": OmegaConf.to_container(OmegaConf.structured(model.network), enum_to_str=True),
+        "classes": model.classes,
+        "shape": list(model.form.shape),
+        "invert": model.form.invert,
+        "transductive": model.transductive,
+    }
+    if path.suffix == ".pt":
+        weights = model.judge.net.state_dict()
+        checkpoints.write(path, {"facts": facts, "net": weights, "support": model.judge.support})
+        return
+    program = _program(model.judge, path)
+    with atomic(path, "wb") as file:
+        content = io.BytesIO()  # torch.export asks for a name that ends in .pt2
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+        file.write(content.getvalue())
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """The model that `save` kept.
+
+    A `.pt2` is a program, which may do anything: load only those that you trust.
+
+    Raises:
+        UserError: the file is missing, damaged or something else, or there is no such device.
+    """
+    path, there = Path(path), device_named(device)
+    check(path)
+    try:
+        judge, facts = (_weights if path.suffix == ".pt" else _exported)(path)
+        form = Form(tuple(facts["shape"]), facts["invert"])
+        classes, together = facts["classes"], facts["transductive"]
+        return Model(judge.to(there), _network(facts), classes, form, together, there)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    # Readers of archives let errors of many kinds out of a file that is none of ours.
+    except Exception as error:
+        raise UserError(f"{path}: expected what `fewshot adapt --save` wrote") from error
+
+
+def _weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    state = checkpoints.read(path)
+    facts = state["facts"]
+    net = models.build(_network(facts), tuple(facts["shape"]), len(facts["classes"]))
+    net.load_state_dict(state["net"])
+    return Judge(net, state["support"], facts["transductive"]), facts
+
+
+def _network(facts: dict[str, Any]) -> ModelConfig:
+    kept = facts["network"]
+    keys = choices.own_keys("model", str(kept["kind"]))
+    known = {each.name for each in fields(keys)} & set(kept)  # type: ignore[arg-type]
+    merged = OmegaConf.merge(OmegaConf.structured(keys), {name: kept[name] for name in known})
+    return cast(ModelConfig, OmegaConf.to_object(merged))
+
+
+def _exported(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    import torch.export
+
+    extra = {FACTS: ""}
+    program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+    return program.module(), json.loads(extra[FACTS])
+
+
+def _program(judge: Judge, path: Path) -> Any:
+    """The judge as torch.export sees it, compared with itself.
+
+    Raises:
+        UserError: it cannot be exported, or the program says something else.
+    """
+    import torch.export
+
+    support = cast(Tensor, judge.support)
+    images = support if judge.transductive else support[:1]
+    batch = {0: torch.export.Dim("images", min=1)} if judge.transductive else {}
+    try:
+        with torch.no_grad():
+            program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))
+            apart = float((program.module()(images) - judge(images)).abs().max())
+    except Exception as error:  # a network may do what no graph can hold
+        why = " ".join(str(error).split())
+        raise UserError(f"{path}: torch.export fails ({why}); expected NAME.pt") from error
+    if not apart <= NEAR:
+        raise UserError(f"{path}: the program is {apart:.1g} off; expected {NEAR:g} at most")
+    return program

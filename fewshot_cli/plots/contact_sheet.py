@@ -1,0 +1,94 @@
+"""Judged images, class by class, with how sure the model is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fewshot_cli.compare import style
+from fewshot_cli.inference.predictions import Predictions
+from fewshot_cli.progress import say
+from fewshot_cli.runs.directory import new_name, shown
+
+ACROSS = 10  # images side by side
+MOST = 20  # images of a class that are shown
+MOST_CLASSES = 40
+NAMED = 3  # files that could not be decoded, of those that are said
+INCH = 0.62  # of an image
+WORD = 0.35  # of an image's height, for what stands under it
+HEAD = 0.6  # the name of a class
+# A $ in the name of a class is no formula.
+NAME: dict[str, Any] = {"fontsize": 8, "weight": "bold", "va": "center", "parse_math": False}
+FRAMES = {None: "0.8", True: style.COLOURS[0], False: style.COLOURS[1]}
+SIGNS = {None: "", True: "✓ ", False: "✗ "}
+
+
+def leave(predictions: Predictions, together: bool, out: Path | None) -> None:
+    """Write predictions.csv and predictions.png, and say how many images were judged right."""
+    for place, (name, why) in enumerate(predictions.left_out.items()):
+        if place == NAMED:
+            say(f"fewshot: left out {len(predictions.left_out) - NAMED} files more")
+            break
+        say(f"fewshot: left out {name}: {why}")
+    way = "all in one batch" if together else "each alone with the support set"
+    print(f"Judged {len(predictions.files)} images, {way}")
+    print(_accuracy([right for right in predictions.right if right is not None]), end="")
+    folder = out or Path("outputs/predictions") / new_name()
+    predictions.write(folder / "predictions.csv")
+    style.save(draw(predictions), folder / "predictions.png")
+    print(f"Files: {shown(folder)}")
+
+
+def _accuracy(right: list[bool]) -> str:
+    """A line with Wilson's interval over the images whose class is known, all of one task."""
+    if not right:
+        return ""
+    from scipy.stats import binomtest
+
+    low, high = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
+    mean = sum(right) / len(right)
+    return (
+        f"Accuracy {mean:.2%} of {len(right)} images of 1 task, "
+        f"95 % interval {low:.2%} to {high:.2%}\n"
+    )
+
+
+def draw(predictions: Predictions) -> Figure:
+    """The images that were taken for each class, the least sure first."""
+    sure, predicted = predictions.probabilities.max(-1).values, predictions.predicted
+    taken: dict[int, list[int]] = {}
+    for image in sure.argsort().tolist():
+        taken.setdefault(predicted[image], []).append(image)
+    shown = sorted(taken)[:MOST_CLASSES]
+    rows = [math.ceil(min(len(taken[place]), MOST) / ACROSS) for place in shown]
+    height = sum(rows) * (1 + WORD) + (len(shown) + (len(taken) > len(shown))) * HEAD + 0.2
+    figure = style.new(ACROSS * INCH, height * INCH)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    top, right = 0.1, predictions.right
+    for place, lines in zip(shown, rows, strict=True):
+        images = taken[place]
+        some = f", the {MOST} least sure" if len(images) > MOST else ""
+        title = f"{predictions.classes[place]} ({len(images)}{some})"
+        axes.text(0.1, top + HEAD / 2, title, **NAME)
+        top += HEAD
+        for number, image in enumerate(images[:MOST]):
+            row, x = divmod(number, ACROSS)
+            y = top + row * (1 + WORD)
+            pixels = predictions.images[image].permute(1, 2, 0).numpy()
+            extent = (x + 0.06, x + 0.94, y + 0.94, y + 0.06)
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent)
+            colour, corner = FRAMES[right[image]], (x + 0.06, y + 0.06)
+            axes.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=colour))
+            word = f"{SIGNS[right[image]]}{float(sure[image]):.0%}"
+            axes.text(x + 0.5, y + 1 + WORD / 3, word, fontsize=6, ha="center", va="center")
+        top += lines * (1 + WORD)
+    if len(taken) > len(shown):
+        axes.text(0.1, top + HEAD / 2, f"and {len(taken) - len(shown)} classes more", **NAME)
+    axes.set(xlim=(0, ACROSS), ylim=(height, 0), aspect="equal")
+    axes.axis("off")
+    return figure

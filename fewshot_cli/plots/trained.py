@@ -1,0 +1,47 @@
+"""A run's algorithm as it was tested, and the tasks on which it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fewshot_cli.algorithms.base import Learner
+from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.training import checkpoints
+from fewshot_cli.training.evaluation import TASKS_A_DRAW
+from fewshot_cli.training.seeding import generator
+from fewshot_cli.training.setup import Setup, prepare
+
+
+def restored(run: Path, config: Config) -> Setup:
+    """The parts of a run, with the checkpoint that its meta-test takes.
+
+    Raises:
+        UserError: the checkpoint, the device or the data is not there.
+    """
+    config.compile = False  # there is no meta-gradient in a picture of what was learned
+    path, state = checkpoints.tested(RunDirectory(run), config.eval.checkpoint)
+    setup = prepare(config)
+    checkpoints.fill(path, setup.algorithm, state, any_ways=True)
+    return setup
+
+
+def meta_test_tasks(setup: Setup, count: int) -> TaskBatch:
+    """The first tasks of meta-test, which are the first in test_tasks.csv."""
+    config = setup.config
+    draws = generator(config.eval.seed, "test tasks")
+    drawn = setup.source.sample("test", TASKS_A_DRAW, setup.test_shape, draws)
+    return next(drawn.split(count))
+
+
+def adapted(setup: Setup, tasks: TaskBatch, steps: int) -> Iterator[Learner]:
+    """The learner before and after each step, with the inner mini-batches of meta-test."""
+    draws = generator(setup.config.eval.seed, "test inner batches")
+    return setup.algorithm.adapt(tasks, steps, draws)
+
+
+def after(steps: int) -> str:
+    """When that is, in words."""
+    return f"after {steps} step{'s' * (steps > 1)}" if steps else "before adaptation"

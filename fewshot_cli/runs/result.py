@@ -1,0 +1,61 @@
+"""The table at the end of a run, from what the run left on the disk."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.settings import measure
+from fewshot_cli.settings.measure import ACCURACY, LOSS
+
+
+def show(directory: RunDirectory, following: str | None = None) -> None:
+    """Print a meta-test by adaptation step, where its files are and what to type next.
+
+    Args:
+        following: what to type next; none: a test of this run with more tasks.
+    """
+    summary = directory.read(directory.summary)
+    test = summary["test"]
+    columns = [LOSS] if measure.of(test["steps"][0]) is LOSS else [ACCURACY, LOSS]
+    classes = f"{summary['ways']}-way {summary['shots']}-shot"
+    task = classes if ACCURACY in columns else f"{summary['shots']} points"
+    table = Table(
+        title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
+        caption=f"{test['checkpoint']} checkpoint (iteration {test['iteration']}), "
+        f"{test['tasks']} tasks, ± 95 % interval",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("adaptation steps", justify="right")
+    for each in columns:
+        table.add_column(each.title if each is columns[0] else each.name, justify="right")
+    for row in _some(test["steps"]):
+        cells = [each.shown(row[each.name], row[f"{each.name}_ci95"]) for each in columns]
+        table.add_row(str(row["adaptation_steps"]), *cells)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    print(f"Files: {shown(directory.path)}")
+    run = quote(str(shown(directory.path)))
+    print(f"Next:  {following or f'fewshot evaluate {run} eval.tasks=2000'}")
+
+
+def line(directory: RunDirectory) -> str:
+    """A job's name and its figure after all adaptation steps, for the log of a sweep."""
+    summary = directory.read(directory.summary)
+    test = summary["test"]
+    last = test["steps"][-1]
+    judged = measure.of(last)
+    name, value = judged.name, judged.shown(last[judged.name], last[f"{judged.name}_ci95"])
+    return f"{directory.path.name}: {name} {value} ({test['tasks']} tasks), {summary['seconds']} s"
+
+
+def _some(rows: list[dict[str, Any]], most: int = 8) -> list[dict[str, Any]]:
+    """All rows, or where they are many the first, the last and some between."""
+    if len(rows) <= most:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]

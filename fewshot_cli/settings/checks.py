@@ -1,0 +1,164 @@
+"""What no run can do is refused before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Batching, Config, Rotations, values
+
+
+def check(config: Config) -> None:
+    """Refuse what no run can do, before anything is built.
+
+    Raises:
+        UserError: names the key, its value and what it may be.
+    """
+    for name, value, known in values(config):
+        for number in value if isinstance(value, list) else [value]:
+            if known.bounds and number is not None and not known.fits(number):
+                kind = "" if known.most is not None else "a finite number "
+                raise UserError(f"{name}={number}: expected {kind}{known.bounds}")
+    _check_model(config)
+    if config.data.regression:
+        if config.algo.classifies:
+            raise UserError(
+                f"algo={config.algo.name}: data={config.data.name} is regression; "
+                "choose algo=maml or another that is not only for classes"
+            )
+        if config.ways != 1:
+            raise UserError(
+                f"ways={config.ways}: data={config.data.name} is regression, expected ways=1"
+            )
+    else:
+        _check_classes(config)
+    if config.chunk is not None and config.batching is not Batching.stacked:
+        raise UserError(
+            f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
+            "expected batching=stacked"
+        )
+    _check_tactics(config)
+    _check_device(config.device)
+
+
+def _check_tactics(config: Config) -> None:
+    algo = config.algo
+    if config.compile and not algo.compilable:
+        raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
+    if config.recompute and (algo.first_order or not algo.compilable):
+        raise UserError(
+            f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
+            "spared; expected recompute=false"
+        )
+    for means in ("compile", "recompute"):
+        for key in ("multi_step", "first_order_iterations", "learn_rates"):
+            value = getattr(algo, key)
+            if getattr(config, means) and value and (means, key) != ("compile", "learn_rates"):
+                raise UserError(f"{means}=true: not with algo.{key}={str(value).lower()}")
+
+
+def _check_model(config: Config) -> None:
+    model, data = config.model, config.data
+    if model.images_only and data.image_size is None:
+        raise UserError(
+            f"model={model.name}: takes images, and data={data.name} has none; choose model=mlp"
+        )
+    smallest = model.smallest_image
+    if model.images_only and data.image_size is not None and data.image_size < smallest:
+        raise UserError(
+            f"data.image_size={data.image_size}: model={model.name} needs {smallest} or more"
+        )
+
+
+def _check_classes(config: Config) -> None:
+    if config.ways < 2:
+        raise UserError(f"ways={config.ways}: expected 2 or more for classification")
+    data = config.data
+    if data.image_size is not None and data.augment.crop >= data.image_size:
+        raise UserError(
+            f"data.augment.crop={data.augment.crop}: expected less than "
+            f"data.image_size={data.image_size}"
+        )
+    if data.fractions is not None and data.split_file is None:
+        shares = list(asdict(data.fractions).values())
+        if abs(sum(shares) - 1) > 1e-6:
+            raise UserError(f"data.fractions={'+'.join(map(str, shares))}: expected a sum of 1")
+    for name in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
+        if getattr(data, name) is None:
+            raise UserError(f"data.{name}=null: data={data.name} needs a value")
+    if data.counted:
+        return  # to `check_counted`
+    assert data.classes is not None
+    assert data.samples is not None
+    for split, rotated in (
+        ("train", data.rotations is not Rotations.none),
+        ("valid", data.rotations is Rotations.all),
+        ("test", data.rotations is Rotations.all),
+    ):
+        _check_ways(config, split, getattr(data.classes, split) * (4 if rotated else 1))
+    for taken, images in _images_taken(config):
+        if images > data.samples:
+            raise UserError(
+                f"{taken}: data={data.name} has "
+                f"{data.samples} images of a class, expected their sum to be at most that"
+            )
+
+
+def check_counted(config: Config, splits: Mapping[str, Mapping[str, int]]) -> None:
+    """The same checks for data whose classes show when it is loaded.
+
+    Args:
+        splits: for each split, the number of images of each of its classes.
+
+    Raises:
+        UserError: a split has too few classes, or a class too few images.
+    """
+    for split, classes in splits.items():
+        _check_ways(config, split, len(classes))
+    everything = {name: images for classes in splits.values() for name, images in classes.items()}
+    taken, images = max(_images_taken(config), key=lambda pair: pair[1])
+    small = [name for name in everything if everything[name] < images]
+    if small:
+        smallest = min(small, key=everything.__getitem__)
+        leave_out = f", or data.min_images={images}, which leaves them out"
+        raise UserError(
+            f"{taken}: {len(small)} of {len(everything)} classes have fewer than {images} images, "
+            f"the smallest, {smallest}, has {everything[smallest]}; expected a smaller sum"
+            f"{leave_out if config.data.kind == 'folder' else ''}"
+        )
+
+
+def _check_ways(config: Config, split: str, classes: int) -> None:
+    if config.ways > classes:
+        raise UserError(
+            f"ways={config.ways}: data={config.data.name} has {classes} classes in its "
+            f"{split} split, expected at most that many"
+        )
+
+
+def _images_taken(config: Config) -> list[tuple[str, int]]:
+    """The keys that say how many images of a class a task takes, and their sum: test, training."""
+    shots = "shots" if config.algo.train_shots is None else "algo.train_shots"
+    pairs = (("shots", "eval.queries"), (shots, "queries"))
+    return [
+        (
+            f"{one}={lookup(config, one)} and {two}={lookup(config, two)}",
+            lookup(config, one) + lookup(config, two),
+        )
+        for one, two in pairs
+    ]
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise UserError(f"device={device}: expected auto, cpu, cuda or cuda:N")
+
+
+def lookup(config: Any, key: str) -> Any:
+    """The value at a dotted key; None where a part of the path is None."""
+    for part in key.split("."):
+        config = None if config is None else getattr(config, part)
+    return config

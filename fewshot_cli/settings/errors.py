@@ -1,0 +1,21 @@
+"""What is said to a user whose input is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MANY = 12
+
+
+class UserError(Exception):
+    """The user's input is wrong: one line that names the key or file; exit status 2."""
+
+
+def nearest(wrong: str, choices: Iterable[str]) -> str:
+    """What to offer for a wrong word: the closest choices, or all where none is close."""
+    known = sorted(set(choices))
+    close = get_close_matches(wrong, known, n=3)
+    if close:
+        return " or ".join(close)
+    return ", ".join(known) if len(known) <= MANY else "what `fewshot ls` and `--cfg job` show"

@@ -1,0 +1,15 @@
+"""How to compute a meta-update. But for rounding, none of it changes what is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EVERY_TASK = 2**31
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    chunk: int = EVERY_TASK  # tasks of a batch that adapt at once (see stacking.py)
+    compile: bool = False  # see compiled.py
+    recompute: bool = False  # see recompute.py
+    bf16: bool = False  # layers in bfloat16 where torch.autocast thinks that safe

@@ -1,0 +1,66 @@
+"""One run as Hydra starts it: in this process, or where a launcher sends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from fewshot_cli.progress import speaking
+from fewshot_cli.runs import result
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings import compose
+from fewshot_cli.sweeps.directory import what_varies
+
+SECONDS_BETWEEN_LOOKS = 0.5
+FAILED = 1
+
+
+def job(composed: DictConfig) -> float | None:
+    """One run in the folder that Hydra made for it, which may hold its beginning.
+
+    Returns:
+        What a sweeper maximises: the best meta-validation's accuracy, or for regression minus its
+        loss. None if the job of a sweep failed: the others go on, and its status.json says why.
+
+    Raises:
+        SystemExit: the run failed or was interrupted.
+    """
+    hydra_config = HydraConfig.get()
+    directory = RunDirectory(Path(hydra_config.runtime.output_dir))
+    sweep = hydra_config.mode is RunMode.MULTIRUN
+    if sweep:
+        end_with_parent()
+    try:
+        speaker = what_varies(directory.path.name) if sweep else ""
+        with speaking(speaker), directory.recorded(aloud=not sweep):
+            from fewshot_cli.training.run import run
+
+            run(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)
+    except SystemExit as end:
+        if not sweep or end.code != FAILED:
+            raise
+        return None
+    if not sweep:
+        result.show(directory)
+    return directory.best_validation()
+
+
+@cache
+def end_with_parent() -> None:
+    """Have this process told to stop when the one that started it is gone, however it went."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,212 @@
+"""Jobs to Hydra's launchers, in a process of their own: whatever kills it, the sweep goes on."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+
+from fewshot_cli.progress import say
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings import compose, hydra_private
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import Config
+from fewshot_cli.sweeps.directory import SweepDirectory
+from fewshot_cli.sweeps.job import end_with_parent, job
+
+CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
+# Of jobs that go to a launcher at once; it holds what they return until all have ended.
+JOBS_AT_ONCE = 64
+SECONDS_BETWEEN_LOOKS = 1.0
+LONGEST = 200  # of a plugin's error, in letters
+DIED = "its process was killed; the memory may have run out"
+WRONG, LOST = 2, 3  # exit statuses of the process: bad input; a worker of the launcher died
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job to launch: its overrides, and where it goes."""
+
+    overrides: list[str]
+    run: RunDirectory
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all jobs share.
+
+    Args:
+        words: the overrides that speak to Hydra.
+        searched: the overrides for a sweeper that chooses the jobs itself.
+        needs: configs with all the data and devices that the jobs need.
+        opening: lines to say once nothing is found wrong.
+    """
+
+    directory: SweepDirectory
+    words: list[str]
+    searched: list[str]
+    needs: list[Config]
+    opening: list[str]
+
+
+def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
+    """Run the tasks, again without those that killed their process.
+
+    When a process dies, every job that was running is a suspect. The others go on first, then
+    each suspect runs by itself, so that only the one to blame fails.
+
+    Args:
+        look: called now and then, to tell what is on the disk.
+
+    Returns:
+        An exit status: 0 when all jobs ended in some way, 2, 130 or 143.
+    """
+    if sweep.searched:
+        return abs(_in_a_process(sweep, [], look))
+    groups = [tasks]
+    while groups:
+        group = groups.pop(0)
+        status = _in_a_process(sweep, group, look)
+        sweep = replace(sweep, needs=[], opening=[])  # they were there at the start
+        if status == 0:
+            for task in group:
+                if task.run.was_killed():
+                    task.run.mark("failed", DIED)
+            continue
+        if status > 0 and status != LOST:
+            return status
+        suspects = [task for task in group if task.run.was_killed()]
+        others = [task for task in group if task.run.state() is None]
+        if len(group) == 1:
+            group[0].run.mark("failed", DIED)
+        elif not suspects:
+            return 1
+        else:
+            groups = [*([others] if others else []), *([task] for task in suspects), *groups]
+    return 0
+
+
+def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
+    """Its exit status, negative for a signal. Interrupts are passed on to it."""
+    # With a group of its own, since a terminal's Ctrl-C goes to a whole group and is passed on too.
+    process = subprocess.Popen(CHILD, stdin=subprocess.PIPE, process_group=0)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    kept = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert process.stdin is not None
+        with process.stdin:
+            pickle.dump((sweep, tasks), process.stdin)
+        while True:
+            try:
+                process.wait(SECONDS_BETWEEN_LOOKS)
+                return process.returncode
+            except subprocess.TimeoutExpired:
+                look()
+    finally:
+        look()
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def child() -> None:
+    """What runs in that process; the sweep and its tasks come by standard input."""
+    end_with_parent()
+    sweep, tasks = pickle.load(sys.stdin.buffer)
+    try:
+        look_at_needs(sweep.needs)
+        sweep.directory.reserve()
+        for line in sweep.opening:
+            say(line)
+        for task in tasks:  # a status from now on is of this time
+            if not task.run.is_written():
+                task.run.status.unlink(missing_ok=True)
+        _hand_to_launcher(sweep, tasks)
+    except UserError as error:
+        say(f"fewshot: {error}")
+        sys.exit(WRONG)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def look_at_needs(configs: list[Config]) -> None:
+    """Load what the jobs will load, so that what is wrong with it costs no run directory.
+
+    Raises:
+        UserError: names what is wrong.
+    """
+    from fewshot_cli.training.setup import device_and_data
+
+    seen: list[object] = []
+    for config in configs:
+        # Whether a task fits the data is only known here for data that is counted when loaded.
+        task = [config.ways, config.shots, config.queries, config.eval.queries]
+        tasks = [*task, config.algo.train_shots] if config.data.counted else []
+        data = replace(config.data, fingerprint=None)  # which shows when it is loaded
+        asked = (data, config.cache_dir, config.device, config.compile, tasks)
+        if asked not in seen:
+            seen.append(asked)
+            device_and_data(config)
+
+
+def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
+    """What Hydra's own sweepers do, with the jobs that are wanted."""
+    with compose.initialize():
+        context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
+        try:
+            if sweep.searched:
+                sweeper = Plugins.instance().instantiate_sweeper(
+                    hydra_context=context, task_function=job, config=config
+                )
+                sweeper.sweep(sweep.searched)
+                return
+            launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=context, task_function=job, config=config
+            )
+            at_once = config.hydra.sweeper.get("max_batch_size") or JOBS_AT_ONCE
+            with _every_result_awaited(launcher):
+                for first in range(0, len(tasks), at_once):
+                    batch = tasks[first : first + at_once]
+                    words = [
+                        [*task.overrides, f"hydra.sweep.subdir='{task.run.path.name}'"]
+                        for task in batch
+                    ]
+                    launcher.launch(words, initial_job_idx=first)
+        # Of a worker that was killed: each plugin has an error of its own for it.
+        except Exception as error:
+            say(f"fewshot: {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}")
+            sys.exit(LOST)
+
+
+@contextmanager
+def _every_result_awaited(launcher: Launcher) -> Iterator[None]:
+    """Hydra's submitit plugin gives up at the first job whose process died; wait for all."""
+    if "submitit" not in type(launcher).__module__:
+        yield
+        return
+    from submitit import Job
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    results = Job.results
+
+    def or_nothing(job: Job[object]) -> list[object]:
+        try:
+            return list(results(job))
+        except (FailedJobError, UncompletedJobError):
+            return [None]
+
+    Job.results = or_nothing  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        Job.results = results  # type: ignore[method-assign]
