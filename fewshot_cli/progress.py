@@ -38,12 +38,12 @@ def say(text: str = "") -> None:
 class Progress:
     """A bar on a terminal; else a line at the start, every 15 s and at the end.
 
-    Both carry the rate and the latest figures.
+    Both carry the rate and the latest numbers.
     """
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done, self.before, self.said, self.figures = 0, 0, -1, ""
+        self.done, self.before, self.said, self.latest = 0, 0, -1, ""
         self.start = self.last_line = time.monotonic()
         name = f"{speaker.get()}{label}"
         self.bar = (
@@ -65,12 +65,12 @@ class Progress:
         if self.bar is not None:
             self.bar.initial = self.bar.n = done
 
-    def advance(self, count: int = 1, figures: Mapping[str, str] | None = None) -> None:
+    def advance(self, count: int = 1, numbers: Mapping[str, str] | None = None) -> None:
         self.done += count
-        if figures is not None:
-            self.figures = ", ".join(f"{name} {value}" for name, value in figures.items())
+        if numbers is not None:
+            self.latest = ", ".join(f"{name} {value}" for name, value in numbers.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(self.figures, refresh=False)
+            self.bar.set_postfix_str(self.latest, refresh=False)
             self.bar.update(count)
         elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
             self._line()
@@ -78,8 +78,8 @@ class Progress:
     def _line(self) -> None:
         self.last_line, self.said = time.monotonic(), self.done
         rate = (self.done - self.before) / max(self.last_line - self.start, 1e-9)
-        figures = f", {self.figures}" if self.figures else ""
-        say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{figures}")
+        numbers = f", {self.latest}" if self.latest else ""
+        say(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{numbers}")
 
     def __enter__(self) -> Progress:
         return self

@@ -45,6 +45,7 @@ class Reptile(MetaLearner):
         scores = super().meta_update(tasks, generator)
         if self.config.carry_state and self.config.inner_optimizer is Optimizer.adam:
             self._carry(self.ended, len(tasks))
+        self.ended = []  # which hold the weights of every task
         return scores
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:

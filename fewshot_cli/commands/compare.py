@@ -107,7 +107,7 @@ def compare(
 
 
 def _table(comparison: reports.Comparison, columns: list[str] | None, sort: str | None) -> Any:
-    keys = None if columns is None else [name for name in columns if name not in reports.FIGURES]
+    keys = None if columns is None else [name for name in columns if name not in reports.RESULTS]
     table = comparison.table(keys)
     if sort is None:
         return table
@@ -122,12 +122,12 @@ def _rank(value: Any) -> tuple[bool, bool, Any]:
 
 
 def _column(option: str, name: str, runs: Sequence[Run]) -> str:
-    """A figure of the table or a setting."""
+    """A column of the table or a setting."""
     if name in ("accuracy", "loss"):  # what the mean is headed with
         return "mean"
-    if name in reports.FIGURES:
+    if name in reports.RESULTS:
         return name
-    return _setting(option, name, runs, reports.FIGURES)
+    return _setting(option, name, runs, reports.RESULTS)
 
 
 def _setting(option: str, name: str, runs: Sequence[Run], others: Sequence[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """`fewshot reproduce`: run an experiment and set what comes out beside what its paper gives.
 
-Leaves a run directory and a row for each published figure in outputs/reproduced.csv. Raises
+Leaves a run directory and a row for each published result in outputs/reproduced.csv. Raises
 UserError where there is no such experiment, it has nothing published, or an override is wrong, and
 SystemExit with 1 where the run failed.
 """
@@ -60,7 +60,7 @@ def reproduce(
         )
     if config.algo.eval_steps < max(config.published.figures):
         raise UserError(
-            f"algo.eval_steps={config.algo.eval_steps}: the published figure is after "
+            f"algo.eval_steps={config.algo.eval_steps}: the published result is after "
             f"{max(config.published.figures)} steps; expected at least that"
         )
     path, words = place(words, "run")
@@ -72,7 +72,7 @@ def reproduce(
 
 
 def compared(experiment: str, config: Config, summary: Mapping[str, Any]) -> list[Row]:
-    """A row for each published figure: `here` beside it, and whether they agree.
+    """A row for each published result: `here` beside it, and whether they agree.
 
     The two agree where the difference is within sqrt(a^2 + b^2), the 95 % interval of a difference
     of two means with intervals a and b.

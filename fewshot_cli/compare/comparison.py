@@ -20,7 +20,7 @@ from fewshot_cli.settings.identity import FINGERPRINT, ROOT, identity, tasks
 from fewshot_cli.settings.measure import Measure
 
 WIDE = {"seeds and tasks": "over seeds and tasks", "tasks": "over the tasks of these runs"}
-FIGURES = [
+RESULTS = [
     *("test", "seeds", "steps", "tasks", "measure", "mean", "ci95_seeds", "ci95_tasks"),
     *("difference", "difference_ci95", "unpaired_ci95", "over", "p", "verdict"),
     *("seconds", "status", "error", "run"),
@@ -33,7 +33,7 @@ class Setting:
 
     settings: dict[str, Any]
     runs: list[Run]
-    steps: int  # adaptation steps of the figures
+    steps: int  # adaptation steps of the results
     values: Values  # [seeds, tasks], accuracy or loss
     test: str = ""  # a letter for each set of tasks
     against: paired.Difference | None = None  # the baseline of its test
@@ -76,7 +76,7 @@ class Comparison:
     caption: str
 
     def table(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
-        """A row for each setting, then one for each run of `left`: settings, then `FIGURES`.
+        """A row for each setting, then one for each run of `left`: settings, then `RESULTS`.
 
         Args:
             keys: of the settings to show; none: those that differ.
@@ -86,7 +86,7 @@ class Comparison:
         for run in self.left:
             error = {"status": run.status, "error": run.error, "run": where_it_is(run)}
             rows.append({key: run.settings.get(key) for key in keys} | error)
-        return pd.DataFrame(rows, columns=[*keys, *FIGURES], dtype=object)
+        return pd.DataFrame(rows, columns=[*keys, *RESULTS], dtype=object)
 
 
 def compare(
@@ -97,7 +97,7 @@ def compare(
     """Group the runs, average, and compare within each set of meta-test tasks.
 
     Args:
-        steps: adaptation steps of the figures; none: the last of each run.
+        steps: adaptation steps of the results; none: the last of each run.
         baseline: settings of the one that all others are compared with; none: the best.
 
     Raises:
@@ -160,7 +160,7 @@ def _setting(group: list[Run], steps: int | None) -> tuple[Setting | None, list[
         wanted = max(run.by_step) if steps is None else steps
         seed = run.settings.get("seed")
         if wanted not in run.by_step:
-            error = f"has no figures after {wanted} adaptation steps, at most {max(run.by_step)}"
+            error = f"has no results after {wanted} adaptation steps, at most {max(run.by_step)}"
             left.append(replace(run, status="not counted", error=error))
         elif seed in kept:
             # The same numbers once more would pass for another seed.
@@ -209,7 +209,7 @@ def _baseline(settings: list[Setting], wanted: Mapping[str, str] | None) -> Sett
 def _set_against(settings: list[Setting], base: Setting | None, chosen_before: bool) -> None:
     """Compare each setting of one test with its baseline.
 
-    The best is chosen from the figures that it is then compared by, so all pairs count as the
+    The best is chosen from the results that it is then compared by, so all pairs count as the
     family of comparisons; with a baseline that was chosen before, only those with it.
     """
     if base is None:
@@ -257,7 +257,7 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _caption(settings: list[Setting], chosen_before: bool) -> str:
-    """What the table's figures mean, in sentences that are true of this table."""
+    """What the table's numbers mean, in sentences that are true of this table."""
     if not settings:
         return "No run is completed."
     sentences = [

@@ -188,7 +188,7 @@ PICTURES: dict[str, tuple[str, Paint]] = {
     ),
     "learning": ("Meta-validation over training: mean, lowest and highest seed", _learning),
     "steps": ("Meta-test by adaptation steps", _steps),
-    "response": ("The figure over the numeric settings that were swept", _response),
+    "response": ("The result over the numeric settings that were swept", _response),
     "cost": ("Seconds of a whole run against what it reaches", _cost),
 }
 

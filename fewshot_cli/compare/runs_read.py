@@ -119,7 +119,7 @@ def _completed(directory: RunDirectory, settings: dict[str, Any]) -> Run:
     try:
         measure = Run(directory.path, "", settings=settings).measure.name
         steps = summary["test"]["steps"]
-        # A figure that is not finite is null.
+        # A number that is not finite is null.
         by_step = {
             int(step["adaptation_steps"]): float("nan" if step[measure] is None else step[measure])
             for step in steps

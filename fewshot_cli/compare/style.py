@@ -19,7 +19,7 @@ DOTS_PER_INCH = 150
 
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
-    """An empty figure of this size in inches, laid out so that nothing overlaps."""
+    """An empty picture of this size in inches, laid out so that nothing overlaps."""
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fewshot_cli.compare.comparison import FIGURES, Comparison, Setting
+from fewshot_cli.compare.comparison import RESULTS, Comparison, Setting
 from fewshot_cli.runs.directory import INTERRUPTED
 from fewshot_cli.settings.measure import ACCURACY, LOSS
 
@@ -45,9 +45,9 @@ def words(
 
     Args:
         table: of the comparison, with the keys and in the order to show.
-        columns: those to show; none: the settings and the main figures.
+        columns: those to show; none: the settings and the main results.
     """
-    keys = [column for column in table.columns if column not in FIGURES]
+    keys = [column for column in table.columns if column not in RESULTS]
     if columns is None:
         tests = ["test"] if table["test"].nunique() > 1 else []
         differences = ["difference", "difference_ci95", "verdict"]
@@ -82,7 +82,7 @@ def _words(
 
 def cell(value: Any, column: str, measure: Any) -> str:
     """One value of the table as text."""
-    if column not in FIGURES:
+    if column not in RESULTS:
         return "" if isinstance(value, float) and math.isnan(value) else word(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -17,7 +17,7 @@ from fewshot_cli.settings.errors import UserError
 
 UNITS = {"loss": 1, "accuracy": 100}
 FAR = 100  # times the median loss
-FIGURES = [column for column in COLUMNS if column != "split"]
+NUMBERS = [column for column in COLUMNS if column != "split"]
 
 
 def curves(runs: Runs, out: Picture = Path("curves.png")) -> None:
@@ -76,7 +76,7 @@ def _read(directory: RunDirectory) -> pd.DataFrame:
         name = directory.metrics.name
         raise UserError(f"{directory.path}: expected a run directory, which has a {name}")
     try:
-        table = pd.read_csv(directory.metrics, dtype=dict.fromkeys(FIGURES, float))
+        table = pd.read_csv(directory.metrics, dtype=dict.fromkeys(NUMBERS, float))
     except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         raise UserError(f"{directory.metrics}: expected a CSV file ({error})") from error
     if list(table.columns) != COLUMNS:

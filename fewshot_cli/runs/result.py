@@ -45,7 +45,7 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
 
 
 def line(directory: RunDirectory) -> str:
-    """A job's name and its figure after all adaptation steps, for the log of a sweep."""
+    """A job's name and its result after all adaptation steps, for the log of a sweep."""
     summary = directory.read(directory.summary)
     test = summary["test"]
     last = test["steps"][-1]

@@ -39,11 +39,11 @@ def check(config: Config) -> None:
             f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
             "expected batching=stacked"
         )
-    _check_tactics(config)
+    _check_acceleration(config)
     _check_device(config.device)
 
 
-def _check_tactics(config: Config) -> None:
+def _check_acceleration(config: Config) -> None:
     algo = config.algo
     if config.compile and not algo.compilable:
         raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
@@ -52,11 +52,11 @@ def _check_tactics(config: Config) -> None:
             f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
             "spared; expected recompute=false"
         )
-    for means in ("compile", "recompute"):
+    for way in ("compile", "recompute"):
         for key in ("multi_step", "first_order_iterations", "learn_rates"):
             value = getattr(algo, key)
-            if getattr(config, means) and value and (means, key) != ("compile", "learn_rates"):
-                raise UserError(f"{means}=true: not with algo.{key}={str(value).lower()}")
+            if getattr(config, way) and value and (way, key) != ("compile", "learn_rates"):
+                raise UserError(f"{way}=true: not with algo.{key}={str(value).lower()}")
 
 
 def _check_model(config: Config) -> None:

@@ -85,7 +85,7 @@ def _content(settings: Mapping[str, Any], use: str) -> dict[str, Any]:
 
 def _key(name: str, known: Mapping[str, Key]) -> Key | None:
     """What the schema says of a dotted name; None where it has no such key."""
-    while name not in known and "." in name:  # figures of a mapping: published.figures.1
+    while name not in known and "." in name:  # an entry of a mapping: published.figures.1
         name = name.rpartition(".")[0]
     return known.get(
         name, Key(None) if any(each.startswith(f"{name}.") for each in known) else None

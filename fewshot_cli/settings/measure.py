@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a task, and how it is read.
+    """One number of a task, and how it is read.
 
     Attributes:
         name: its column in CSV files, and its key in summary.json.
@@ -39,6 +39,6 @@ ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, form=".2%", sh
 LOSS = Measure("loss", "mean squared error", higher_is_better=False, form=".4f", short=".3f")
 
 
-def of(figures: Mapping[str, Any]) -> Measure:
-    """What a row of figures is judged by: the accuracy, where it has one."""
-    return LOSS if figures.get(ACCURACY.name) in (None, "") else ACCURACY
+def of(numbers: Mapping[str, Any]) -> Measure:
+    """What a row of numbers is judged by: the accuracy, where it has one."""
+    return LOSS if numbers.get(ACCURACY.name) in (None, "") else ACCURACY

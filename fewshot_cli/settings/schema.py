@@ -16,10 +16,10 @@ from fewshot_cli.settings.measure import ACCURACY, LOSS, Measure
 class Role(Enum):
     """What a key is for. `identity.py` says which roles are part of what a run is."""
 
-    setting = "setting"  # shapes the figures
+    setting = "setting"  # shapes the results
     seed = "seed"
     length = "length"  # how long the run is: it may grow when the run goes on
-    means = "means"  # how the figures are computed
+    means = "means"  # how the results are computed
     place = "place"  # where something is
     habit = "habit"  # how often something is written
     label = "label"  # says something about the run

@@ -1,4 +1,4 @@
-"""Where figures go besides metrics.csv, one tracker a file; each has `start(config, path)`."""
+"""Where numbers go besides metrics.csv, one tracker a file; each has `start(config, path)`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
             tracker.close(*ending(end))
 
 
-def figures(row: Metrics) -> dict[str, float]:
+def measured(row: Metrics) -> dict[str, float]:
     """A row's loss and accuracy, named by its split: "valid/accuracy"."""
     found = {each.name: getattr(row, each.name) for each in (LOSS, ACCURACY)}
     return {f"{row.split}/{name}": value for name, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""MLflow: a run with its settings and figures in the store at `tracker.uri` (mlflow.org/docs)."""
+"""MLflow: a run with its settings and numbers in the store at `tracker.uri` (mlflow.org/docs)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from fewshot_cli.runs.directory import COMPLETED, FAILED, INTERRUPTED, Metrics
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.trackers import figures
+from fewshot_cli.trackers import measured
 
 EXPERIMENT = "fewshot"
 ENDED = {COMPLETED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
@@ -41,7 +41,7 @@ class MLflow:
     def add(self, rows: Sequence[Metrics]) -> None:
         for row in rows:
             step = row.adaptation_steps if row.split == "test" else row.iteration
-            for name, value in figures(row).items():
+            for name, value in measured(row).items():
                 self.client.log_metric(self.run, name, value, step=step)
 
     def close(self, status: str, why: str | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.trackers import figures
+from fewshot_cli.trackers import measured
 
 
 class TensorBoard:
@@ -22,7 +22,7 @@ class TensorBoard:
     def add(self, rows: Sequence[Metrics]) -> None:
         for row in rows:
             x = row.adaptation_steps if row.split == "test" else row.iteration
-            for name, value in figures(row).items():
+            for name, value in measured(row).items():
                 self.writer.add_scalar(name, value, x)
         self.writer.flush()
 

@@ -64,7 +64,7 @@ def evaluate(
                             outputs = predict(learner, chunk, config.eval.transductive)
                             scores = score(outputs, chunk.query_y)
                         by_step[step - first_step].append(scores)
-                progress.advance(len(chunk), figures(Scores.concatenate(by_step[-1])))
+                progress.advance(len(chunk), shown(Scores.concatenate(by_step[-1])))
     return [Scores.concatenate(parts) for parts in by_step]
 
 
@@ -112,7 +112,7 @@ def metrics(
     )
 
 
-def figures(scores: Scores) -> dict[str, str]:
+def shown(scores: Scores) -> dict[str, str]:
     """The current loss and accuracy, for a progress bar."""
     return {
         measure.name: f"{float(values.mean()):{measure.short}}"

@@ -20,7 +20,7 @@ from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training import checkpoints, trajectory
-from fewshot_cli.training.evaluation import StoppedError, evaluate, figures, metrics
+from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
@@ -118,12 +118,12 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
 
 
 def _log(setup: Setup, directory: RunDirectory, state: TrainingState) -> dict[str, str]:
-    """The row of meta-training since the last one; its figures, to show."""
+    """The row of meta-training since the last one; its numbers, to show."""
     row = Scores.concatenate(state.since)
     steps, seconds = setup.config.algo.inner_steps or 0, state.since_seconds
     directory.add([metrics(row, state.iteration, "train", steps, state.start, seconds)])
     state.since, state.since_seconds = [], 0.0
-    return figures(row)
+    return shown(row)
 
 
 def _meta_update(setup: Setup, algorithm: MetaLearner, state: TrainingState) -> Scores:
@@ -172,7 +172,7 @@ def _what_compiling_took(algorithm: MetaLearner) -> str:
 def _validate(
     setup: Setup, directory: RunDirectory, state: TrainingState, save: Saver, signals: Waiting
 ) -> str:
-    """Meta-validate and keep what there is, as the best too if it is; the figure, to show.
+    """Meta-validate and keep what there is, as the best too if it is; the number, to show.
 
     Raises:
         StoppedError: a signal came; nothing is changed.
@@ -207,7 +207,7 @@ def _meta_validate(
 def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> list[Metrics]:
     """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
 
-    Writes the rows to metrics.csv, and each task's figures to test_tasks.csv.
+    Writes the rows to metrics.csv, and each task's numbers to test_tasks.csv.
     """
     began = time.monotonic()
     by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
@@ -228,7 +228,7 @@ def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: floa
 def summary(
     config: Config, tested: list[Metrics], iteration: int, seconds: float
 ) -> dict[str, Any]:
-    """What identifies the run, how it was tested, and its final figures by adaptation step."""
+    """What identifies the run, how it was tested, and its final results by adaptation step."""
     return {
         "algo": config.algo.name,
         "data": config.data.name,

@@ -149,7 +149,7 @@ def test_where_no_config_can_be_read_there_is_nothing_to_choose(
 def test_steps_that_no_run_has_are_said_for_each_run(fewshot: Command, runs: Path) -> None:
     done = fewshot("compare", "s", "--steps", "9")
     assert done.returncode == 2
-    assert done.stdout.count("has no figures after 9 adaptation steps, at most 1") == 12
+    assert done.stdout.count("has no results after 9 adaptation steps, at most 1") == 12
 
 
 def test_where_nothing_is_completed_the_table_is_shown_and_the_status_is_2(

@@ -127,7 +127,7 @@ def test_without_steps_each_is_shown_after_its_last_and_with_them_after_as_many(
     assert [setting.mean for setting in after_one] == pytest.approx([0.8, 0.6], abs=0.002)
     after_two = compared(tmp_path, steps=2)
     assert [setting.mean for setting in after_two.settings] == pytest.approx([0.7], abs=0.002)
-    assert after_two.left[0].error == "has no figures after 2 adaptation steps, at most 1"
+    assert after_two.left[0].error == "has no results after 2 adaptation steps, at most 1"
 
 
 def test_a_baseline_chosen_before_is_compared_with_each_other_one_only(tmp_path: Path) -> None:
