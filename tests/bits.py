@@ -18,22 +18,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-from helpers import TINY, choosing, little_folder, little_omniglot
+from helpers import TINY, VERBS, choosing, little_folder, little_omniglot
 from torch import Tensor
 
 CHECKOUT = Path(__file__).parents[1]
 SAID = "said.txt"
 TIMES = ["elapsed_s", "tasks_per_s"]
-# One process for all commands, since each start takes seconds.
-VERBS = """
-import sys
-from fewshot_cli.app import app
-for line in sys.stdin.read().splitlines():
-    try:
-        app(line.split("\\t"), standalone_mode=False)
-    except SystemExit as end:
-        assert not end.code, (line, end.code)
-"""
 WAYS_TO_COMPUTE = {
     "stacked": ["algo=maml", "batching=stacked", "chunk=2"],
     "sequential": ["algo=fomaml", "batching=sequential"],

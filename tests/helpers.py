@@ -34,6 +34,18 @@ TINY = [
 ]
 
 
+# Many commands in one process, since each start takes seconds: a line each, words between tabs.
+VERBS = """
+import sys
+from fewshot_cli.app import app
+for line in sys.stdin.read().splitlines():
+    try:
+        app(line.split("\\t"), standalone_mode=False)
+    except SystemExit as end:
+        assert not end.code, (line, end.code)
+"""
+
+
 def names(group: str) -> list[str]:
     """Every choice of a group that the project ships."""
     return [option.name for option in choices.options(group)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import names
+from helpers import VERBS, names
 
 CHECKOUT = Path(__file__).parents[1]
 RELEASES = sorted((CHECKOUT / "tests" / "earlier").iterdir())
@@ -25,16 +25,6 @@ SETTINGS = [
     *("model=mlp", "model.hidden=[4]", "ways=3", "meta_batch=2", "iterations=2", "eval.tasks=3"),
     *("eval.valid_tasks=2", "eval.every=1", "eval.queries=2", "device=cpu"),
 ]
-# The verbs in one process, since each start takes seconds.
-VERBS = """
-import sys
-from fewshot_cli.app import app
-for line in sys.stdin.read().splitlines():
-    try:
-        app(line.split("\\t"), standalone_mode=False)
-    except SystemExit as end:
-        assert not end.code, (line, end.code)
-"""
 
 
 def newer(tree: Path) -> Path:
