@@ -1,7 +1,6 @@
 """A verb is a file that defines a function of its own name: its signature, its help and its body.
 
-Help shows all verbs and so must not import them; what it says stands in the first line of each
-function's docstring, which is read without running anything.
+`--help` shows all verbs without importing them: their docstrings are read, not run.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ class Verbs(TyperGroup):
             self.commands[name] = TyperCommand(name, help=words)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, _, rest = super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is None:  # a shell asks for the completion of a line with a wrong verb
+            return name, command, rest
         module = importlib.import_module(f"fewshot_cli.{self.package}.{name}")
         made = getattr(module, str(name))
         if not isinstance(made, typer.Typer):
@@ -43,9 +44,10 @@ class Verbs(TyperGroup):
 
 
 def described(package: str) -> dict[str, str]:
-    """The verbs of a package, by name, each with its help."""
+    """The verbs of a package, by name, each with its help; what everybody begins with first."""
     found = {}
-    for path in sorted((PACKAGE / package).glob("[a-z]*.py")):
+    files = (PACKAGE / package).glob("[a-z]*.py")
+    for path in sorted(files, key=lambda path: (path.stem != "train", path.stem)):
         file = ast.parse(path.read_text(encoding="utf-8"))
         for each in file.body:
             if isinstance(each, ast.FunctionDef) and each.name == path.stem:

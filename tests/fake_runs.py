@@ -53,6 +53,7 @@ def fake(
     (path / "status.json").write_text(json.dumps({"status": status, "error": error}))
     random = np.random.default_rng(len(str(settings["algo"])) * 1000 + settings["seed"])
     test = accuracy + np.linspace(-0.1, 0.1, tasks) + random.normal(0, 0.001, tasks)
+    classes = settings["data"]["kind"] != "sinusoid"
     by_step = [test - 0.1 * (steps - step) for step in range(steps + 1)]
     with (path / "metrics.csv").open("w", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS, restval=0, lineterminator="\n")
@@ -61,7 +62,11 @@ def fake(
             rows.writerow({"iteration": iteration, "split": "valid", "accuracy": accuracy})
     if status == "completed":
         means = [
-            {"adaptation_steps": step, "loss": 1.0, "accuracy": float(values.mean())}
+            {
+                "adaptation_steps": step,
+                "loss": 1.0,
+                "accuracy": float(values.mean()) if classes else None,
+            }
             for step, values in enumerate(by_step)
         ]
         summary = {"test": {"tasks": tasks, "steps": means}, "seconds": 2.5}

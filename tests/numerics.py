@@ -16,7 +16,7 @@ TESTS = [
     *("tests/algorithms", "tests/stacked", "tests/models", "tests/benchmarks"),
     *("tests/inference/test_adapted.py", "--ignore=tests/stacked/test_learn2learn.py"),
     *("tests/training/test_evaluation.py", "tests/plots/test_walk.py"),
-    *("tests/plots/test_plane.py", "tests/plots/test_sinusoid.py"),
+    *("tests/plots/test_plane.py", "tests/plots/test_fitted_curves.py"),
 ]
 KEYS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
 SETTINGS = [

@@ -18,8 +18,8 @@ HEAD = """# Every key
 This page is made from the schema (`make reference`). Each key is `KEY=VALUE` on the command line.
 A choice's YAML file may give another value than the default, and
 `fewshot train --cfg job` shows the values of a run. The role says what a key is for, and
-[comparing.md](comparing.md) which roles make another run: a *setting*, the *seed*, a *length*, a
-*means* (how something is computed), a *place*, a *habit* (how often something is written) or a
+[runs.md](runs.md#what-a-run-is) which roles make another run: a *setting*, the *seed*, a *length*,
+a *means* (how something is computed), a *place*, a *habit* (how often something is written) or a
 *label*.
 """
 

@@ -24,11 +24,13 @@ def build(
     if acceleration.chunk > 1:
         net.to(memory_format=torch.channels_last)
     file = choices.code("algorithms", config.kind)
-    (algorithm,) = (
+    algorithm, *more = (
         each
         for each in vars(file).values()
         if isinstance(each, type)
         and issubclass(each, Algorithm)
         and each.__module__ == file.__name__
     )
+    if more:
+        raise TypeError(f"{file.__name__}: has several algorithms; expected one")
     return algorithm(net, config, iterations, acceleration)

@@ -14,12 +14,12 @@ from fewshot_cli.data.task import Scores, TaskBatch
 from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule
+from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
 
 try:  # where it is missing, a line says so before a run begins
     from fewshot_cli.stacked import learn2learn as learn2learn
-except ModuleNotFoundError as error:
+except NotInstalledError as error:
     raise UserError(str(error)) from error
-from fewshot_cli.stacked.acceleration import Acceleration
 
 
 class Learner(Protocol):
@@ -28,8 +28,8 @@ class Learner(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def weights(self) -> list[Tensor]:
-        """Weights with which the algorithm's `net` would answer alike, in the order of its own;
-        each is `[T, ...]` where tasks are several.
+        """The weights that, put into the algorithm's `net`, give the same answers: in the order of
+        its own, each `[T, ...]` where tasks are several.
         """
         ...
 
@@ -50,7 +50,7 @@ class Algorithm(ABC):
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         """Copies of theta adapted to the support sets: before, and after each of `steps` steps.
 
-        The same learner comes back each time, changed; theta stays as it is.
+        A learner is of use until the next one is asked for; theta stays as it is.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -58,8 +58,13 @@ class Algorithm(ABC):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of `state_dict`."""
-        assert not state
+        """Go on from a state of `state_dict`.
+
+        Raises:
+            ValueError: the state is of another algorithm.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(f"a state with {', '.join(state) or 'nothing'}")
 
 
 class MetaLearner(Algorithm):
@@ -96,7 +101,11 @@ class MetaLearner(Algorithm):
 
     @abstractmethod
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        """Hand `add` the part that some tasks have in the mean over the `count` of a meta-batch."""
+        """`add` these tasks' share of the mean over all `count` tasks of the meta-batch.
+
+        Returns:
+            The scores of their query sets after the inner loop.
+        """
 
     def add(self, gradient: Iterable[Tensor], share: float = 1.0) -> None:
         """Add to the meta-gradient, `share` times."""
@@ -108,8 +117,10 @@ class MetaLearner(Algorithm):
         return {"meta": self.meta_optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # Earlier releases kept nothing else of some algorithms, and no name for it.
-        self.meta_optimizer.load_state_dict(state.get("meta", state))
+        if "meta" not in state:  # the first releases kept nothing else of some algorithms
+            state = {"meta": state}
+        super().load_state_dict(state)
+        self.meta_optimizer.load_state_dict(state["meta"])
 
 
 class DivergedError(Exception):

@@ -17,9 +17,7 @@ from torch import Tensor
 
 from fewshot_cli.algorithms.maml import MAML
 from fewshot_cli.data.task import TaskBatch, losses, score
-from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Shapes, key
-from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.stacking import PerTask
 
 
@@ -32,11 +30,7 @@ class ImplicitConfig(AlgoConfig):
 
 
 class ImplicitMAML(MAML):
-    def __init__(
-        self, net: Network, config: ImplicitConfig, iterations: int, acceleration: Acceleration
-    ) -> None:
-        super().__init__(net, config, iterations, acceleration)
-        self.regularisation, self.cg_steps = config.regularisation, config.cg_steps
+    config: ImplicitConfig
 
     def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[PerTask]:
         phi = self.wrapper.clone()
@@ -48,7 +42,7 @@ class ImplicitMAML(MAML):
             support = losses(phi(tasks.support_x), tasks.support_y).sum()
             moved = zip(phi.module.parameters(), start, strict=True)
             distance = torch.stack([(now - then).square().sum() for now, then in moved]).sum()
-            phi.adapt(support + self.regularisation / 2 * distance)
+            phi.adapt(support + self.config.regularisation / 2 * distance)
             yield phi.module
 
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
@@ -69,9 +63,11 @@ class ImplicitMAML(MAML):
             parts = zip(vectors.split(sizes, 1), phis, strict=True)
             shaped = [part.reshape(phi.shape) for part, phi in parts]
             curvature = torch.autograd.grad(of_support, phis, shaped, retain_graph=True)
-            return vectors + _flat(curvature, len(tasks)) / self.regularisation
+            return vectors + _flat(curvature, len(tasks)) / self.config.regularisation
 
-        solved = conjugate_gradients(curved, _flat(of_query, len(tasks)), self.cg_steps).sum(0)
+        solved = conjugate_gradients(curved, _flat(of_query, len(tasks)), self.config.cg_steps).sum(
+            0
+        )
         gradient = [
             part.view_as(theta)
             for part, theta in zip(solved.split(sizes), self.weights, strict=True)

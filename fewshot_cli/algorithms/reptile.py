@@ -41,11 +41,12 @@ class Reptile(MetaLearner):
         self.ended: list[torch.optim.Optimizer] = []  # of the inner loops of a meta-batch
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
-        self.ended = []
-        scores = super().meta_update(tasks, generator)
-        if self.config.carry_state and self.config.inner_optimizer is Optimizer.adam:
-            self._carry(self.ended, len(tasks))
-        self.ended = []  # which hold the weights of every task
+        try:
+            scores = super().meta_update(tasks, generator)
+            if self.config.carry_state and self.config.inner_optimizer is Optimizer.adam:
+                self._carry(self.ended, len(tasks))
+        finally:
+            self.ended = []  # which hold the weights of every task
         return scores
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:

@@ -1,4 +1,4 @@
-"""No meta-training: SGD from the random initialisation, the floor for every other figure."""
+"""No meta-training: SGD from the random initialisation, the floor for every other result."""
 
 from __future__ import annotations
 

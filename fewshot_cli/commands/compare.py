@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from fewshot_cli.compare import comparison as reports
+from fewshot_cli.compare import comparison as comparisons
 from fewshot_cli.compare import tables
 from fewshot_cli.compare.runs_read import Run, find, read
 from fewshot_cli.compare.settings import full_key, has
@@ -80,7 +80,7 @@ def compare(
     if wanted and not any(run.settings for run in runs):
         raise UserError(f"--where {' '.join(where or [])}: no run has that")
     before = baseline.split(",") if baseline is not None else []
-    comparison = reports.compare(runs, steps, _pairs("--baseline", before, runs))
+    comparison = comparisons.compare(runs, steps, _pairs("--baseline", before, runs))
 
     shown_columns = None
     if columns is not None:
@@ -106,8 +106,10 @@ def compare(
         )
 
 
-def _table(comparison: reports.Comparison, columns: list[str] | None, sort: str | None) -> Any:
-    keys = None if columns is None else [name for name in columns if name not in reports.RESULTS]
+def _table(comparison: comparisons.Comparison, columns: list[str] | None, sort: str | None) -> Any:
+    keys = (
+        None if columns is None else [name for name in columns if name not in comparisons.RESULTS]
+    )
     table = comparison.table(keys)
     if sort is None:
         return table
@@ -125,9 +127,9 @@ def _column(option: str, name: str, runs: Sequence[Run]) -> str:
     """A column of the table or a setting."""
     if name in ("accuracy", "loss"):  # what the mean is headed with
         return "mean"
-    if name in reports.RESULTS:
+    if name in comparisons.RESULTS:
         return name
-    return _setting(option, name, runs, reports.RESULTS)
+    return _setting(option, name, runs, comparisons.RESULTS)
 
 
 def _setting(option: str, name: str, runs: Sequence[Run], others: Sequence[str] = ()) -> str:
@@ -152,7 +154,7 @@ def _pairs(option: str, words: Sequence[str], runs: Sequence[Run]) -> dict[str, 
     return pairs
 
 
-def _json(comparison: reports.Comparison, data: pd.DataFrame) -> str:
+def _json(comparison: comparisons.Comparison, data: pd.DataFrame) -> str:
     rows = [
         {key: None if _not_finite(value) else value for key, value in row.items()}
         for row in data.to_dict("records")
@@ -175,7 +177,7 @@ def _write(path: Path | None, content: Callable[[], str]) -> None:
 
 
 def _draw(
-    comparison: reports.Comparison,
+    comparison: comparisons.Comparison,
     words: list[tables.Words],
     folder: Path | None,
     html: Path | None,

@@ -19,7 +19,6 @@ from fewshot_cli.settings.errors import UserError, nearest
 from fewshot_cli.settings.schema import recorded
 from fewshot_cli.sweeps.job import job
 from fewshot_cli.sweeps.launch import look_at_needs
-from fewshot_cli.sweeps.sweep import sweep
 
 CFG = ("job", "hydra", "all")
 
@@ -56,6 +55,8 @@ def train(
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
     if multirun:
+        from fewshot_cli.sweeps.sweep import sweep
+
         sweep(compose.jobs(overrides, config_dir, trust_config_dir), overrides, config_dir, dry_run)
         return
     with compose.explained(config_dir):

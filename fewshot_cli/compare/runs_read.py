@@ -29,10 +29,9 @@ from fewshot_cli.runs.directory import (
     RunDirectory,
     shown,
 )
-from fewshot_cli.settings import choices
+from fewshot_cli.settings import measure
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.measure import ACCURACY, LOSS, Measure
-from fewshot_cli.settings.schema import DataConfig
 
 Values = NDArray[np.float64]
 
@@ -59,13 +58,7 @@ class Run:
     tasks: int = 0
     by_step: dict[int, float] = field(default_factory=dict)  # mean accuracy or loss over tasks
     seconds: float = 0.0
-
-    @property
-    def measure(self) -> Measure:
-        """What it is judged by."""
-        data = choices.own_keys("data", str(self.settings.get("data.kind")))
-        assert issubclass(data, DataConfig)
-        return LOSS if data.regression else ACCURACY
+    measure: Measure = ACCURACY  # what it is judged by
 
 
 def find(directories: Iterable[Path]) -> list[Path]:
@@ -117,19 +110,22 @@ def read(path: Path) -> Run:
 def _completed(directory: RunDirectory, settings: dict[str, Any]) -> Run:
     summary = _json(directory.summary)
     try:
-        measure = Run(directory.path, "", settings=settings).measure.name
         steps = summary["test"]["steps"]
+        judged = measure.of(steps[0])
         # A number that is not finite is null.
         by_step = {
-            int(step["adaptation_steps"]): float("nan" if step[measure] is None else step[measure])
+            int(step["adaptation_steps"]): float(
+                "nan" if step[judged.name] is None else step[judged.name]
+            )
             for step in steps
         }
         tasks, seconds = int(summary["test"]["tasks"]), float(summary["seconds"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    # Of whatever stands in the place of a list of mappings.
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedError("summary.json") from error
     if sorted(by_step) != list(range(len(steps))) or not steps or not 1 <= tasks <= MOST_ROWS:
         raise DamagedError("summary.json")
-    return Run(directory.path, "completed", None, settings, tasks, by_step, seconds)
+    return Run(directory.path, "completed", None, settings, tasks, by_step, seconds, judged)
 
 
 def by_task(run: Run, steps: int) -> Values:

@@ -27,7 +27,9 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> TaskSource
     asked = (dataclasses.replace(config, fingerprint=None), cache_dir, device)
     if _held.get("asked") != asked:
         _held.clear()  # first, so that two data sets are never in memory together
-        source: TaskSource = choices.code("data", config.kind).load(config, cache_dir, device)
+        source: TaskSource = choices.function("data", config.kind, "load")(
+            config, cache_dir, device
+        )
         if config.image_size is not None:
             # Here, since a list of what a folder holds needs no torch.
             from fewshot_cli.data.images import augmentation, episodes

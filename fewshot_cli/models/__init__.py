@@ -44,5 +44,5 @@ def build(config: ModelConfig, input_shape: tuple[int, ...], outputs: int) -> Ne
         input_shape: of one example, without a batch dimension.
         outputs: the number of ways, or 1 for regression.
     """
-    net: Network = choices.code("models", config.kind).build(config, input_shape, outputs)
+    net: Network = choices.function("models", config.kind, "build")(config, input_shape, outputs)
     return net

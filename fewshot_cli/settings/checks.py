@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Batching, Config, Rotations, values
+from fewshot_cli.settings.schema import Batching, Config, Rotations, lookup, values
 
 
 def check(config: Config) -> None:
@@ -52,11 +51,11 @@ def _check_acceleration(config: Config) -> None:
             f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
             "spared; expected recompute=false"
         )
-    for way in ("compile", "recompute"):
+    for option in ("compile", "recompute"):
         for key in ("multi_step", "first_order_iterations", "learn_rates"):
             value = getattr(algo, key)
-            if getattr(config, way) and value and (way, key) != ("compile", "learn_rates"):
-                raise UserError(f"{way}=true: not with algo.{key}={str(value).lower()}")
+            if getattr(config, option) and value and (option, key) != ("compile", "learn_rates"):
+                raise UserError(f"{option}=true: not with algo.{key}={str(value).lower()}")
 
 
 def _check_model(config: Config) -> None:
@@ -155,10 +154,3 @@ def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
         raise UserError(f"device={device}: expected auto, cpu, cuda or cuda:N")
-
-
-def lookup(config: Any, key: str) -> Any:
-    """The value at a dotted key; None where a part of the path is None."""
-    for part in key.split("."):
-        config = None if config is None else getattr(config, part)
-    return config

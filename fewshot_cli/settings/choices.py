@@ -130,6 +130,18 @@ def code(package: str, kind: str) -> ModuleType:
     return importlib.import_module(f"fewshot_cli.{package}.{kind}")
 
 
+def function(package: str, kind: str, name: str) -> Any:
+    """A function of that file.
+
+    Raises:
+        UserError: there is no such file, or it lacks the function.
+    """
+    file = code(package, kind)
+    if not hasattr(file, name):
+        raise UserError(f"kind={kind}: fewshot_cli/{package}/{kind}.py has no `{name}`")
+    return getattr(file, name)
+
+
 def own_keys(group: str, kind: str) -> type[Group]:
     """The keys of a kind: those of its group, and those that its file of code adds.
 
@@ -148,12 +160,14 @@ def _declared(group: str, kind: str) -> type[Group]:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     if f"({shared.__name__})" not in text:
         return shared
-    (declaration,) = (
+    declaration, *more = (
         node
         for node in ast.parse(text, str(file)).body
         if isinstance(node, ast.ClassDef)
         and any(isinstance(base, ast.Name) and base.id == shared.__name__ for base in node.bases)
     )
+    if more:
+        raise TypeError(f"{file}: declares keys twice; expected one class over {shared.__name__}")
     names = vars(schema) | {"__name__": file.stem}
     code = compile(ast.Module([declaration], []), str(file), "exec", dont_inherit=True)
     exec(code, names)

@@ -241,7 +241,6 @@ GROUPS = tuple(choices.CODE)
 FIXED = {name for name, key in KEYS.items() if key.role in (Role.choice, Role.fact)} | {
     f"tracker.{name}" for name in ("name", "kind")
 }
-TUNED = ("none", *(path.stem for path in (choices.shipped() / "tuned").glob("*.yaml")))
 JOB = ("chdir", "env_set", "env_copy")  # of hydra.job, what changes the process
 TOLD_TO_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.launcher.", "hydra.sweeper.")
 
@@ -260,8 +259,6 @@ def _refuse_no_setting(override: Override) -> None:
         raise UserError(f"{line}: a config names no Python code; expected hydra/launcher=NAME")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" in str(line):
         raise UserError(f"{line}: expected a plain path")
-    if key == "tuned" and override.package is not None and override.value() not in (*TUNED, []):
-        raise UserError(f"{line}: expected none, or {nearest(str(override.value()), TUNED)}")
     if key in FIXED:
         group = key.partition(".")[0]
         raise UserError(f"{key}: tells what the {group} is; expected another choice, {group}=...")
@@ -368,13 +365,8 @@ def _is_read(name: str, config: Config) -> bool:
 
 def _check(config: Config) -> None:
     check(config)
-    for room, kind in (
-        ("data", config.data.kind),
-        ("models", config.model.kind),
-        ("algorithms", config.algo.kind),
-        ("trackers", config.tracker.kind),
-    ):
-        choices.check(room, kind)
+    for group, (package, _) in choices.CODE.items():
+        choices.check(package, getattr(config, group).kind)
 
 
 def parse(overrides: list[str]) -> list[Override]:

@@ -13,7 +13,7 @@ class Measure:
 
     Attributes:
         name: its column in CSV files, and its key in summary.json.
-        title: in words.
+        title: in words; that of the loss is of regression, where it is what a run is judged by.
         form: in tables, as Python's `format` takes it; `short` is for lines of progress.
     """
 

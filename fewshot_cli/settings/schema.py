@@ -423,3 +423,10 @@ def recorded(config: Config) -> dict[str, Any]:
         if isinstance(group, Group):
             whole[name] = {key: whole[name][key] for key in whole[name] if key in group.reads}
     return whole
+
+
+def lookup(config: Any, key: str) -> Any:
+    """The value at a dotted key; None where a part of the path is None."""
+    for part in key.split("."):
+        config = None if config is None else getattr(config, part)
+    return config

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 EVERY_TASK = 2**31
 
 
+class NotInstalledError(ModuleNotFoundError):
+    """learn2learn is not there; says how it comes."""
+
+
 @dataclass(frozen=True)
 class Acceleration:
     chunk: int = EVERY_TASK  # tasks of a batch that adapt at once (see stacking.py)

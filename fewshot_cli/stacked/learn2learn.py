@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 
+from fewshot_cli.stacked.acceleration import NotInstalledError
+
 # setup.cfg says why it does not come with us.
 INSTALL = 'pip install --no-deps learn2learn==0.2.0 --config-settings "--build-option=build_ext"'
 
@@ -23,7 +25,7 @@ def parts(*names: str) -> list[ModuleType]:
     named themselves stand in `sys.modules` for a moment without having run.
 
     Raises:
-        ModuleNotFoundError: learn2learn is not installed.
+        NotInstalledError: learn2learn is not installed.
     """
     if "learn2learn" in sys.modules:
         return [importlib.import_module(name) for name in names]
@@ -31,7 +33,7 @@ def parts(*names: str) -> list[ModuleType]:
     for package in sorted(around - set(names)):
         spec = importlib.util.find_spec(package)
         if spec is None:
-            raise ModuleNotFoundError(f"learn2learn is not installed; expected {INSTALL}")
+            raise NotInstalledError(f"learn2learn is not installed; expected {INSTALL}")
         sys.modules[package] = importlib.util.module_from_spec(spec)
     try:
         return [importlib.import_module(name) for name in names]

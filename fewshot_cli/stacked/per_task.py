@@ -44,7 +44,7 @@ def covers(net: nn.Module) -> bool:
             *(nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Sequential),
             *(nn.MaxPool2d, nn.AdaptiveAvgPool2d),
         )
-        or getattr(module, "by_example", False)  # what a model says of its own modules
+        or "by_example" in vars(type(module))  # what a model says of its own modules
         or (
             type(module) is nn.Conv2d
             and (module.groups, module.dilation, module.padding_mode) == (1, (1, 1), "zeros")

@@ -33,7 +33,9 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
     Raises:
         UserError: the tracker is not installed.
     """
-    tracker: Tracker = choices.code("trackers", config.tracker.kind).start(config, directory.path)
+    tracker: Tracker = choices.function("trackers", config.tracker.kind, "start")(
+        config, directory.path
+    )
     left_out = False
 
     @contextmanager

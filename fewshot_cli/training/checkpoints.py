@@ -103,7 +103,7 @@ def fill(path: Path, algorithm: Algorithm, state: State, any_ways: bool = False)
     """Put the state that was read from `path` into the algorithm; its iteration comes back.
 
     Args:
-        any_ways: the head may have been learned for another number of classes (see `ways.py`).
+        any_ways: the head may have been learned for another number of classes (see `for_ways`).
 
     Raises:
         UserError: it is of another network or algorithm.

@@ -48,7 +48,7 @@ def test_a_cell_leaves_its_run_and_its_rows(fewshot: Command, tmp_path: Path) ->
             "sinusoid_mam: expected a cell that `fewshot reproduce` shows, such as sinusoid_maml",
         ),
         (["nothing_here"], "nothing_here: expected a cell that `fewshot reproduce` shows\n"),
-        (["sinusoid_maml", "algo.eval_steps=3"], "algo.eval_steps=3: the published figure"),
+        (["sinusoid_maml", "algo.eval_steps=3"], "algo.eval_steps=3: the published result"),
         (["sinusoid_maml", "iterations=x"], "iterations: "),
     ],
 )

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot_cli.settings.checks import lookup
 from fewshot_cli.settings.choices import all_keys, options
 from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Key, keys
+from fewshot_cli.settings.schema import Key, keys, lookup
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ def test_the_command_line_has_the_last_word() -> None:
         ("++algo.kind=../x", r"algo.kind: tells what the algo is; expected another choice"),
         ("algo.name=mine", r"algo.name: tells what"),
         ("data.regression=true", r"data.regression: tells what"),
-        ("tuned@_global_=glyphs", r"tuned@_global_=glyphs: expected none, or glyphs_reptile"),
         ("model.images_only=false", r"model.images_only: tells what"),
         ("algo.inner_lr=???", r"algo.inner_lr: expected a value"),
         ("cache_dir=${oc.env:NOT_THERE}", r"cache_dir.*NOT_THERE"),

@@ -1,4 +1,4 @@
-"""Tests of fewshot_cli/runs/sweep.py."""
+"""Tests of fewshot_cli/sweeps/directory.py."""
 
 from __future__ import annotations
 

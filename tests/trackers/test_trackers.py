@@ -14,7 +14,7 @@ from helpers import TINY, config, names
 
 from fewshot_cli import trackers
 from fewshot_cli.runs.directory import Metrics, RunDirectory
-from fewshot_cli.settings.choices import code
+from fewshot_cli.settings.choices import function
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.run import run
@@ -144,7 +144,7 @@ def test_a_tracker_that_is_not_installed_is_one_line(
     for module in ("torch.utils.tensorboard", "mlflow"):
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(UserError, match=rf"tracker={name}: not installed; .*fewshot\[{name}\]"):
-        code("trackers", name).start(config(f"tracker={name}"), tmp_path)
+        function("trackers", name, "start")(config(f"tracker={name}"), tmp_path)
 
 
 def test_a_tracker_that_fails_leaves_the_run_alone(

@@ -9,7 +9,7 @@ import torch
 from helpers import TINY, config
 from matplotlib.figure import Figure
 
-from fewshot_cli.plots import sinusoid
+from fewshot_cli.plots import fitted_curves
 from fewshot_cli.plots.trained import adapted, meta_test_tasks, restored
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.compose import changed_config
@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def figure(trained: Path) -> Figure:
-    return sinusoid.draw(trained)
+    return fitted_curves.draw(trained)
 
 
 def line(figure: Figure, panel: int, label: str) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +70,7 @@ def test_the_legend_has_the_errors_of_the_run(trained: Path, figure: Figure) -> 
 def test_steps_that_were_not_tested_are_left_out(tmp_path: Path) -> None:
     words = ["data=sinusoid", "model=mlp", *TINY, "ways=1", "algo.eval_steps=5"]
     run(config(*words), RunDirectory(tmp_path))
-    labels = [str(line.get_label()) for line in sinusoid.draw(tmp_path).axes[0].lines]
+    labels = [str(line.get_label()) for line in fitted_curves.draw(tmp_path).axes[0].lines]
     assert len(labels) == 2 + 3
     assert labels[-1].startswith("after 5 steps")
 
@@ -78,16 +78,16 @@ def test_steps_that_were_not_tested_are_left_out(tmp_path: Path) -> None:
 def test_other_data_and_runs_without_a_test_are_refused(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes((trained / "config.yaml").read_bytes())
     with pytest.raises(UserError, match=r"summary\.json: expected a file that a run left"):
-        sinusoid.draw(tmp_path)
+        fitted_curves.draw(tmp_path)
     RunDirectory(tmp_path).begin(config("model=mlp"))
     with pytest.raises(UserError, match=r"data=glyphs; expected a run of data=sinusoid"):
-        sinusoid.draw(tmp_path)
+        fitted_curves.draw(tmp_path)
 
 
 def test_curves_that_diverge_leave_the_others_in_sight(tmp_path: Path) -> None:
     words = ["data=sinusoid", "model=mlp", *TINY, "ways=1", "algo.eval_steps=5"]
     run(config(*words, "algo=scratch", "algo.inner_lr=1e30"), RunDirectory(tmp_path))
-    figure = sinusoid.draw(tmp_path)
+    figure = fitted_curves.draw(tmp_path)
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "after 5 steps: not finite" in said
     assert max(map(abs, figure.axes[0].get_ylim())) < 10

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fewshot_cli.compare import style
 from fewshot_cli.data.task import TaskShape
-from fewshot_cli.plots import episode
+from fewshot_cli.plots import task_sheet
 from fewshot_cli.plots.trained import restored
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.schema import Config
@@ -32,7 +32,7 @@ def texts(figure: Figure) -> list[str]:
 
 def test_the_images_are_those_of_the_tasks(cache_dir: Path) -> None:
     setup = prepare(setting(cache_dir, "shots=2", "queries=1"))
-    figure = episode.draw(setup, predicts=False)
+    figure = task_sheet.draw(setup, predicts=False)
     images = figure.axes[0].images
     # Three ways; 2 support and 1 query image of a class in meta-train, 2 and 2 in meta-test.
     assert len(images) == 3 * 3 * (2 + 1) + 2 * 3 * (2 + 2)
@@ -50,7 +50,7 @@ def test_predictions_are_those_of_the_meta_test(tmp_path: Path, cache_dir: Path,
     chosen = setting(cache_dir, f"algo={algo}")
     directory = RunDirectory(tmp_path)
     run(chosen, directory)
-    figure = episode.draw(restored(tmp_path, chosen), predicts=True)
+    figure = task_sheet.draw(restored(tmp_path, chosen), predicts=True)
     said = [text for text in texts(figure) if text.endswith(" right")]
     table = pd.read_csv(directory.test_tasks).set_index(["task", "adaptation_steps"]).accuracy
     steps = chosen.algo.eval_steps
@@ -66,7 +66,7 @@ def test_right_and_wrong_differ_in_sign_and_colour(tmp_path: Path, cache_dir: Pa
     chosen = setting(cache_dir, "algo=maml")
     directory = RunDirectory(tmp_path)
     run(chosen, directory)
-    figure = episode.draw(restored(tmp_path, chosen), predicts=True)
+    figure = task_sheet.draw(restored(tmp_path, chosen), predicts=True)
     marked = [text for text in figure.axes[0].texts if text.get_text()[0] in "✓✗"]
     # All queries of both tasks are shown, before and after.
     assert len(marked) == 2 * 2 * 6
@@ -84,12 +84,12 @@ def test_grey_images_look_as_in_their_files(
 ) -> None:
     grey = ["data.colour=grey", f"data.invert={invert}"]
     setup = prepare(setting(cache_dir, *choosing("folder", tmp_path), *grey))
-    images = episode.draw(setup, predicts=False).axes[0].images
+    images = task_sheet.draw(setup, predicts=False).axes[0].images
     assert {image.get_cmap().name for image in images} == {cmap}
 
 
 def test_many_ways_and_shots_go_on_in_further_rows(cache_dir: Path) -> None:
-    figure = episode.draw(prepare(setting(cache_dir, "ways=12", "shots=7")), predicts=False)
+    figure = task_sheet.draw(prepare(setting(cache_dir, "ways=12", "shots=7")), predicts=False)
     assert any("support set (5 of 7 a class)" in text for text in texts(figure))
     assert texts(figure).count("11") == 3 * (5 + 1) + 2 * (5 + 2)
     boxes = [tuple(image.get_extent()) for image in figure.axes[0].images]

@@ -14,7 +14,7 @@ from helpers import TINY, config
 from matplotlib.figure import Figure
 
 from fewshot_cli.compare import style
-from fewshot_cli.plots import paths
+from fewshot_cli.plots import weight_space
 from fewshot_cli.plots.walk import TASKS, follow
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import RunDirectory
@@ -56,7 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_five_runs_side_by_side(runs: list[Path]) -> None:
-    figure = paths.draw(runs, "pca")
+    figure = weight_space.draw(runs, "pca")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:5] == ["finetune", "maml, one task", "maml", "fomaml", "reptile"]
     assert all(re.fullmatch(r"iteration \d+, magnified", title) for title in titles[5:])
@@ -88,7 +88,7 @@ def test_inner_paths_are_drawn_to_scale(runs: list[Path], plane: str) -> None:
     with Progress("Paths", len(points), "points") as progress:
         walked = follow(changed_config(maml.config, [], ()), points, True, progress)
     whole = (walked.inner[1, :, -1] - walked.inner[1, :, 0]).norm(dim=1)
-    seen = drawn_lengths(paths.draw([maml.path], plane), 1)
+    seen = drawn_lengths(weight_space.draw([maml.path], plane), 1)
     assert (seen <= whole * 1.0001).all()
     assert (float(seen.sum() / whole.sum()) > 0.7) is (plane == "pca")
 
@@ -99,7 +99,7 @@ def test_the_same_runs_give_the_same_file(
 ) -> None:
     files = [tmp_path / f"{number}.{ending}" for number in range(2)]
     for file in files:
-        style.save(paths.draw(runs[:2], plane), file)
+        style.save(weight_space.draw(runs[:2], plane), file)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_runs_with_other_tasks_are_refused(runs: list[Path], tmp_path: Path) -> 
     other = config("data=sinusoid", "model=mlp", *SMALL, "record_paths=true", "shots=5")
     run(other, RunDirectory(tmp_path))
     with pytest.raises(UserError, match=rf"{tmp_path}: has another `shots` than {runs[0]}"):
-        paths.draw([runs[0], tmp_path], "pca")
+        weight_space.draw([runs[0], tmp_path], "pca")
 
 
 def test_an_algorithm_without_an_inner_loop_is_refused(tmp_path: Path, cache_dir: Path) -> None:
@@ -115,4 +115,4 @@ def test_an_algorithm_without_an_inner_loop_is_refused(tmp_path: Path, cache_dir
     chosen.cache_dir = str(cache_dir)
     run(chosen, RunDirectory(tmp_path))
     with pytest.raises(UserError, match=r"algo=protonet makes no inner steps"):
-        paths.draw([tmp_path], "pca")
+        weight_space.draw([tmp_path], "pca")
