@@ -65,13 +65,9 @@ class ImplicitMAML(MAML):
             curvature = torch.autograd.grad(of_support, phis, shaped, retain_graph=True)
             return vectors + _flat(curvature, len(tasks)) / self.config.regularisation
 
-        solved = conjugate_gradients(curved, _flat(of_query, len(tasks)), self.config.cg_steps).sum(
-            0
-        )
-        gradient = [
-            part.view_as(theta)
-            for part, theta in zip(solved.split(sizes), self.weights, strict=True)
-        ]
+        solved = conjugate_gradients(curved, _flat(of_query, len(tasks)), self.config.cg_steps)
+        parts = zip(solved.sum(0).split(sizes), self.weights, strict=True)
+        gradient = [part.view_as(theta) for part, theta in parts]
         scores = score(outputs, tasks.query_y)
         return *gradient, scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
 

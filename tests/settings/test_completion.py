@@ -63,3 +63,11 @@ def test_as_zsh_asks_for_it() -> None:
     fewshot = Path(sys.executable).parent / "fewshot"
     done = subprocess.run([fewshot], env=environment, capture_output=True, text=True, timeout=60)
     assert '"algo=reptile"' in done.stdout
+
+
+@pytest.mark.parametrize("line", ["fewshot trian algo=", "fewshot plot episodes wa"])
+def test_after_a_mistyped_verb_nothing_is_said(line: str) -> None:
+    environment = os.environ | {"_FEWSHOT_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": line}
+    fewshot = Path(sys.executable).parent / "fewshot"
+    done = subprocess.run([fewshot], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
