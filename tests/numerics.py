@@ -24,7 +24,7 @@ SETTINGS = [
     ("default", "SSE41", "", "4"),
     ("avx2", "AVX2", "COMPATIBLE", "2"),
     ("avx2", "AVX2", "", "1"),
-    ("", "", "COMPATIBLE", "4"),
+    ("", "", "COMPATIBLE", "1"),
     ("", "", "", "2"),
 ]
 
