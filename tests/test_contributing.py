@@ -113,7 +113,7 @@ def test_a_wrong_value_of_its_own_key(
 
 @pytest.mark.slow
 def test_the_tests_that_run_over_all_pick_them_up(tree: Path, cache_dir: Path) -> None:
-    options = ["-q", "-p", "no:cacheprovider", "-n", "0"]
+    options = ["-p", "no:cacheprovider", "-n", "0"]
     over_all = [
         "tests/algorithms/test_every_algorithm.py",
         "tests/settings/test_choices.py",
