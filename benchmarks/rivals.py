@@ -19,9 +19,10 @@ from fewshot_cli.data.task import TaskBatch, losses
 from fewshot_cli.stacked import learn2learn
 
 # `learn2learn.nn` is what its networks look into when they are built.
-_, networks, datasets, pipeline, steps_of_tasks, steps_of_images = learn2learn.parts(
+_, networks, _, datasets, pipeline, steps_of_tasks, steps_of_images = learn2learn.parts(
     "learn2learn.nn",
     "learn2learn.vision.models.cnn4",
+    "learn2learn.data",  # whose modules name one another through it
     "learn2learn.data.meta_dataset",
     "learn2learn.data.task_dataset",
     "learn2learn.data.transforms",
