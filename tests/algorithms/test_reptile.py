@@ -181,6 +181,11 @@ def test_more_steps_go_on_from_the_same_mini_batches() -> None:
     assert torch.equal(few, many[:, :3])
 
 
+def test_each_task_goes_through_its_support_set_in_an_order_of_its_own() -> None:
+    one, other = reptile.mini_batches(2, 20, 4, 5, generator())
+    assert not torch.equal(one, other)
+
+
 def test_without_a_batch_size_every_step_sees_the_whole_support_set() -> None:
     order = reptile.mini_batches(2, 6, 3, None, generator())
     assert (order == torch.arange(6)).all()
