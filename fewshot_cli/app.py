@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fewshot_cli import __version__
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.verbs import Verbs
 
 
@@ -43,8 +44,6 @@ def root(
 
 def main() -> NoReturn:
     """Run the app; a wrong input is one line on stderr and exit status 2."""
-    from fewshot_cli.settings.errors import UserError
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ± shows ?

@@ -258,14 +258,19 @@ def choosing(data: str, folder: Path) -> list[str]:
     return [f"data={data}"]
 
 
+def metrics(run: Path) -> str:
+    """What metrics.csv holds, without the times that it took."""
+    table = pd.read_csv(run / "metrics.csv", dtype=str)
+    return table.drop(columns=["elapsed_s", "tasks_per_s"]).to_csv()
+
+
 def outcome(run: Path) -> dict[str, object]:
     """What a run ended with, without the times that it took."""
-    table = pd.read_csv(run / "metrics.csv", dtype=str).drop(columns=["elapsed_s", "tasks_per_s"])
     summary = json.loads((run / "summary.json").read_text())
     del summary["seconds"], summary["git_commit"]  # files may be edited meanwhile
     found: dict[str, object] = {
         "status": json.loads((run / "status.json").read_text()),
-        "metrics": table.to_csv(),
+        "metrics": metrics(run),
         "summary": json.dumps(summary),
         "test tasks": (run / "test_tasks.csv").read_bytes(),
     }

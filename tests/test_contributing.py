@@ -46,9 +46,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def run(tree: Path, folder: Path, cache_dir: Path, *words: str) -> str:
+def ended(
+    tree: Path, folder: Path, cache_dir: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(tree), "FEWSHOT_CACHE": str(cache_dir)}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", *words],
         cwd=folder,
         env=environment,
@@ -56,6 +58,10 @@ def run(tree: Path, folder: Path, cache_dir: Path, *words: str) -> str:
         text=True,
         timeout=280,
     )
+
+
+def run(tree: Path, folder: Path, cache_dir: Path, *words: str) -> str:
+    done = ended(tree, folder, cache_dir, *words)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -97,15 +103,7 @@ def test_the_commands(tree: Path, tmp_path: Path, cache_dir: Path) -> None:
 def test_a_wrong_value_of_its_own_key(
     tree: Path, tmp_path: Path, cache_dir: Path, word: str, message: str
 ) -> None:
-    environment = os.environ | {"PYTHONPATH": str(tree), "FEWSHOT_CACHE": str(cache_dir)}
-    done = subprocess.run(
-        [sys.executable, "-m", "fewshot_cli", "train", "algo=towards", word],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = ended(tree, tmp_path, cache_dir, "fewshot_cli", "train", "algo=towards", word)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"fewshot: {message}")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import VERBS, names
+from helpers import VERBS, metrics, names
 
 CHECKOUT = Path(__file__).parents[1]
 RELEASES = sorted((CHECKOUT / "tests" / "earlier").iterdir())
@@ -68,11 +68,10 @@ def do(folder: Path, cache_dir: Path, lines: list[list[str]], tree: Path = CHECK
 
 def left(run: Path) -> tuple[str, bytes, bytes]:
     """The figures, times apart, the tasks and the weights."""
-    table = pd.read_csv(run / "metrics.csv", dtype=str).drop(columns=["elapsed_s", "tasks_per_s"])
     state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
     weights = io.BytesIO()
     torch.save([state["net"], state["algorithm"]], weights)
-    return table.to_csv(), (run / "test_tasks.csv").read_bytes(), weights.getvalue()
+    return metrics(run), (run / "test_tasks.csv").read_bytes(), weights.getvalue()
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)

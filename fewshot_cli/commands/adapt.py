@@ -53,7 +53,7 @@ def adapt(
     from fewshot_cli import inference
     from fewshot_cli.inference import saved
     from fewshot_cli.inference.images import query_files
-    from fewshot_cli.plots.contact_sheet import leave
+    from fewshot_cli.plots.judged import leave
 
     told = [f"algo.eval_steps={steps}"] if steps is not None else []
     told += [f"eval.transductive={together}"] if together is not None else []

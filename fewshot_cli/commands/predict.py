@@ -34,7 +34,7 @@ def predict(
     """
     from fewshot_cli import inference
     from fewshot_cli.inference.images import query_files
-    from fewshot_cli.plots.contact_sheet import leave
+    from fewshot_cli.plots.judged import leave
 
     query_files(query)
     judge = inference.load(model, device)

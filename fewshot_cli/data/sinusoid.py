@@ -30,11 +30,7 @@ class Sinusoids:
         self.device = device
 
     def sample(
-        self,
-        split: str,
-        tasks: int,
-        shape: TaskShape,
-        generator: torch.Generator,
+        self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
     ) -> TaskBatch:
         """K support and Q query points of each curve: x `[T, n, 1]`, y `[T, n]`."""
 

@@ -60,11 +60,7 @@ class TaskSource(Protocol):
     train_classes: int  # of the meta-train split; 1 for regression
 
     def sample(
-        self,
-        split: str,
-        tasks: int,
-        shape: TaskShape,
-        generator: torch.Generator,
+        self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
     ) -> TaskBatch:
         """Draw `tasks` tasks from "train", "valid" or "test", on the source's device."""
         ...

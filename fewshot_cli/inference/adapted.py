@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.data.task import TaskBatch
@@ -72,13 +73,18 @@ def _shape(config: Config, state: checkpoints.State) -> tuple[int, int, int]:
     """Of the images that the run was trained on: grey or in colour, whichever its weights fit."""
     size = config.data.image_size
     assert size is not None
-    weights = state["net"]
     for shape in ((1, size, size), (3, size, size)):
         with torch.device("meta"):
             net = models.build(config.model, shape, outputs=1)
-        outputs = len(weights.get(net.head_names[1], ()))
-        with torch.device("meta"):
-            built = models.build(config.model, shape, outputs).state_dict()
-        if all(name in weights and weights[name].shape == built[name].shape for name in built):
+        if _fits(state["net"], net):
             return shape
     raise UserError(f"model={config.model.name}: is not the network of this run's checkpoint")
+
+
+def _fits(weights: dict[str, Tensor], net: models.Network) -> bool:
+    """Whether weights are of a network, whatever the number of its outputs."""
+    here, outputs = net.state_dict(), dict.fromkeys(net.head_names, 1)
+    return weights.keys() == here.keys() and all(
+        weight.shape[outputs.get(name, 0) :] == here[name].shape[outputs.get(name, 0) :]
+        for name, weight in weights.items()
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,13 +10,10 @@ from matplotlib.patches import Rectangle
 
 from fewshot_cli.compare import style
 from fewshot_cli.inference.predictions import Predictions
-from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import new_name, shown
 
 ACROSS = 10  # images side by side
 MOST = 20  # images of a class that are shown
 MOST_CLASSES = 40
-NAMED = 3  # files that could not be decoded, of those that are said
 INCH = 0.62  # of an image
 WORD = 0.35  # of an image's height, for what stands under it
 HEAD = 0.6  # the name of a class
@@ -25,36 +21,6 @@ HEAD = 0.6  # the name of a class
 NAME: dict[str, Any] = {"fontsize": 8, "weight": "bold", "va": "center", "parse_math": False}
 FRAMES = {None: "0.8", True: style.COLOURS[0], False: style.COLOURS[1]}
 SIGNS = {None: "", True: "✓ ", False: "✗ "}
-
-
-def leave(predictions: Predictions, together: bool, out: Path | None) -> None:
-    """Write predictions.csv and predictions.png, and say how many images were judged right."""
-    for place, (name, why) in enumerate(predictions.left_out.items()):
-        if place == NAMED:
-            say(f"fewshot: left out {len(predictions.left_out) - NAMED} files more")
-            break
-        say(f"fewshot: left out {name}: {why}")
-    way = "all in one batch" if together else "each alone with the support set"
-    print(f"Judged {len(predictions.files)} images, {way}")
-    print(_accuracy([right for right in predictions.right if right is not None]), end="")
-    folder = out or Path("outputs/predictions") / new_name()
-    predictions.write(folder / "predictions.csv")
-    style.save(draw(predictions), folder / "predictions.png")
-    print(f"Files: {shown(folder)}")
-
-
-def _accuracy(right: list[bool]) -> str:
-    """A line with Wilson's interval over the images whose class is known, all of one task."""
-    if not right:
-        return ""
-    from scipy.stats import binomtest
-
-    low, high = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
-    mean = sum(right) / len(right)
-    return (
-        f"Accuracy {mean:.2%} of {len(right)} images of 1 task, "
-        f"95 % interval {low:.2%} to {high:.2%}\n"
-    )
 
 
 def draw(predictions: Predictions) -> Figure:

@@ -81,3 +81,12 @@ def test_resnet12_computes_what_learn2learn_s_does() -> None:
 def test_reptile_s_net_flattens_the_last_map_of_two_by_two() -> None:
     net = models.build(model_config("cnn4", "model.features=flatten"), (1, 28, 28), 5)
     assert net[-1].in_features == 2 * 2 * 64
+
+
+def test_the_net_under_its_old_name_is_the_same_net() -> None:
+    torch.manual_seed(0)
+    now = models.build(model_config("fc"), (1, 28, 28), 5)
+    torch.manual_seed(0)
+    then = models.build(ModelConfig("fc", "fc", [256, 128, 64, 64]), (1, 28, 28), 5)
+    x = torch.rand(7, 1, 28, 28)
+    assert torch.equal(now(x), then(x))

@@ -148,3 +148,12 @@ def test_data_that_moved_is_the_same_data(fewshot: Command, tmp_path: Path) -> N
     assert done.returncode == 2
     assert "holds other images than when the run began" in done.stderr
     assert json.loads((job / "status.json").read_text()) == before
+
+
+def test_a_run_that_has_the_net_under_its_old_name_is_the_same_run() -> None:
+    now = dict(flat(recorded(config("model=fc"))))
+    then = {name: value for name, value in now.items() if name != "model.norm"}
+    then |= {"model.kind": "fc", "model.images_only": False, "model.smallest_image": 2}
+    for use in COUNTS:
+        assert identity(then, use) == identity(now, use)
+        assert identity(now, use) != identity(now | {"model.norm": False}, use)

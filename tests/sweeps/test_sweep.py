@@ -17,7 +17,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command
-from helpers import LITTLE, TINY, little_omniglot
+from helpers import LITTLE, TINY, little_omniglot, metrics
+
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.sweeps import sweep as module
 
 SMOKE = ["experiment=smoke", "model=mlp", "threads=1"]
 SINE = ["data=sinusoid", "model=mlp", *TINY, "ways=1"]
@@ -31,11 +34,6 @@ def jobs(sweep: Path) -> dict[str, Path]:
 def status(job: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((job / "status.json").read_text())
     return found
-
-
-def figures(job: Path) -> str:
-    table = pd.read_csv(job / "metrics.csv", dtype=str)
-    return str(table.drop(columns=["elapsed_s", "tasks_per_s"]).to_csv())
 
 
 @pytest.mark.parametrize("flags_first", [True, False])
@@ -80,6 +78,19 @@ def test_what_makes_no_run_of_its_own_is_said(fewshot: Command) -> None:
     assert listed.stderr.startswith("8 combinations ask for 2 runs: ")
 
 
+def test_ray_is_not_offered_to_a_python_that_its_launcher_does_not_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_installed", lambda plugin: False)
+    for version, expected in (
+        ((3, 13), r"pip install 'fewshot\[ray\]'"),
+        ((3, 14), "Python 3.13 or"),
+    ):
+        monkeypatch.setattr(sys, "version_info", version)
+        with pytest.raises(UserError, match=rf"its plugin is not installed; expected {expected}"):
+            module._presets(["hydra/launcher=ray"])
+
+
 RAY = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra ray is not installed: `make extras` does it"
 )
@@ -95,8 +106,8 @@ def test_every_launcher_gives_the_same_bytes(
         done = fewshot("train", *words, f"hydra/launcher={name}")
         assert done.returncode == 0, done.stderr
     one, two = jobs(tmp_path / "basic"), jobs(tmp_path / launcher)
-    assert {name: figures(job) for name, job in one.items()} == {
-        name: figures(job) for name, job in two.items()
+    assert {name: metrics(job) for name, job in one.items()} == {
+        name: metrics(job) for name, job in two.items()
     }
 
 

@@ -53,11 +53,7 @@ class ImageTasks:
         return digest.hexdigest()[:16]
 
     def sample(
-        self,
-        split: str,
-        tasks: int,
-        shape: TaskShape,
-        generator: torch.Generator,
+        self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
     ) -> TaskBatch:
         """Draw classes, then images, both without replacement: support and query share none.
 
