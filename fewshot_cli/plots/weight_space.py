@@ -140,10 +140,15 @@ def _frame(axes: Axes, points: Tensor, plane: Plane, kind: str) -> None:
     axes.tick_params(labelsize=7)
     axes.locator_params(nbins=4)
     first, second = (
-        f"{AXIS[kind]} {i + 1} ({100 * share:.2g} %)" for i, share in enumerate(plane.shares)
+        f"{AXIS[kind]} {i + 1} ({_percent(float(share))})" for i, share in enumerate(plane.shares)
     )
     axes.set_xlabel(first, fontsize=8)
     axes.set_ylabel(second, fontsize=8)
+
+
+def _percent(share: float) -> str:
+    """Two digits, without an exponent where the share is all."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _draw_contours(axes: Axes, plane: Plane, walked: Walk, anchor: Tensor, at: Tensor) -> None:

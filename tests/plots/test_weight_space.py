@@ -116,3 +116,8 @@ def test_an_algorithm_without_an_inner_loop_is_refused(tmp_path: Path, cache_dir
     run(chosen, RunDirectory(tmp_path))
     with pytest.raises(UserError, match=r"algo=protonet makes no inner steps"):
         weight_space.draw([tmp_path], "pca")
+
+
+def test_shares_are_read_without_an_exponent() -> None:
+    shares = [weight_space._percent(share) for share in (0.998, 0.764, 0.17, 0.0213, 0.002)]
+    assert shares == ["100 %", "76 %", "17 %", "2.1 %", "0.2 %"]
