@@ -26,7 +26,8 @@ from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.schema import Config, ModelConfig
 from fewshot_cli.stacked import per_task
 
-WITHOUT_STEPS = ["protonet"]  # nothing that a task moves
+WITHOUT_STEPS = ["protonet", "ncm", "ridge", "logistic"]  # nothing that a task moves
+BACKBONES = ["lite0", "timm"]  # pretrained, or as they might be
 IMAGE_MODELS = ["cnn4", "cnn4_pool", "fc", "mlp", "resnet12"]
 TINY = [
     *("meta_batch=3", "iterations=4", "log_every=2", "ways=3", "eval.queries=2"),

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "settings": "",
     "stacked": "",
     "data": "settings",
-    "models": "settings",
+    "models": "settings data",
     "algorithms": "settings stacked data models",
     "runs": "settings",
     "trackers": "settings runs",

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fewshot_cli.algorithms.base import Learner
-from fewshot_cli.algorithms.maml import MAML, inner_loop
+from fewshot_cli.algorithms.maml import MAML, begin_head, inner_loop
 from fewshot_cli.data.task import TaskBatch
 from fewshot_cli.models import Network
-from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.settings.schema import AlgoConfig, Head
 from fewshot_cli.stacked import learn2learn as l2l
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.stacking import Joined, PerTask
@@ -30,13 +30,17 @@ class ANIL(MAML):
     def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[Learner]:
         head = self.wrapper.clone()
         head.first_order = first_order
-        return adapted_heads(self.body.copies(len(tasks)), head, tasks, steps)
+        body = self.body.copies(len(tasks))
+        return adapted_heads(body, head, tasks, steps, self.config.head)
 
 
 def adapted_heads(
-    body: PerTask, head: l2l.Wrapper, tasks: TaskBatch, steps: int
+    body: PerTask, head: l2l.Wrapper, tasks: TaskBatch, steps: int, begin: Head = Head.own
 ) -> Iterator[Learner]:
     """The body as it is, before and after each step of a fresh clone of the head."""
     seen = replace(tasks, support_x=body(tasks.support_x))
+    head.module.stack(len(tasks))
+    if begin is not Head.own:
+        begin_head(head.module, begin, tasks, seen.support_x)
     for adapted in inner_loop(head, seen, steps):
         yield Joined(body, adapted)

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fewshot_cli.data.task import Scores, TaskBatch
 from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule
+from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule, Statistics
 from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
+from fewshot_cli.stacked.statistics import LeadingStatistics
 
 try:  # where it is missing, a line says so before a run begins
     from fewshot_cli.stacked import learn2learn as learn2learn
@@ -83,8 +85,9 @@ class MetaLearner(Algorithm):
         weights: Iterable[nn.Parameter] | None = None,
     ) -> None:
         super().__init__(net, config, iterations, acceleration)
-        self.weights = list(net.parameters() if weights is None else weights)
-        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations)
+        self.weights = net.learning if weights is None else list(weights)
+        backbone = () if config.backbone_lr is None else net.body.parameters()
+        self.meta_optimizer = MetaOptimizer(self.weights, config, iterations, backbone)
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         """Move theta once; the scores are those of the query sets after the inner loop."""
@@ -145,15 +148,33 @@ class DivergedError(Exception):
 
 
 class MetaOptimizer:
-    """SGD or Adam over theta with a schedule that ends after `iterations` steps."""
+    """SGD or Adam over theta with a schedule that ends after `iterations` steps.
+
+    Args:
+        backbone: weights that `backbone_lr` is for.
+    """
 
     def __init__(
-        self, weights: Iterable[nn.Parameter], config: AlgoConfig, iterations: int
+        self,
+        weights: Iterable[nn.Parameter],
+        config: AlgoConfig,
+        iterations: int,
+        backbone: Iterable[nn.Parameter] = (),
     ) -> None:
         self.weights = list(weights)
         self.clip = config.meta_clip
+        groups: list[dict[str, Any]] = [{"params": self.weights}]
+        if config.backbone_lr is not None:
+            slow = {id(weight) for weight in backbone}
+            parts = [
+                [each for each in self.weights if (id(each) in slow) is of] for of in (True, False)
+            ]
+            rates = config.backbone_lr, config.meta_lr
+            groups = [
+                {"params": part, "lr": lr} for part, lr in zip(parts, rates, strict=True) if part
+            ]
         kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
-        self.optimizer: torch.optim.Optimizer = kind(self.weights, lr=config.meta_lr, fused=True)
+        self.optimizer: torch.optim.Optimizer = kind(groups, lr=config.meta_lr, fused=True)
 
         def share(step: int) -> float:
             done = step / max(iterations, 1)
@@ -208,6 +229,34 @@ class MetaOptimizer:
         # The run may go on for more iterations than were planned, which stretches the schedule.
         for group, lr in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = lr * self.share(self.iteration)
+
+
+def answers(learner: Learner, tasks: TaskBatch, net: Network) -> Tensor:
+    """Outputs for the query sets, `[T, N*Q, outputs]`, where each is one batch.
+
+    By the statistics of the support set, where batch norm works by those, each query is answered
+    as if it were alone.
+    """
+    if net.statistics is not Statistics.support:
+        return learner(tasks.query_x)
+    support = tasks.support_x.shape[1]
+    with LeadingStatistics(support):
+        return learner(torch.cat([tasks.support_x, tasks.query_x], 1))[:, support:]
+
+
+def class_means(features: Tensor, labels: Tensor) -> Tensor:
+    """The prototypes `[T, N, D]` of features `[T, B, D]` with labels `[T, B]`."""
+    members = functional.one_hot(labels).to(features)  # [T, B, N]
+    return members.transpose(1, 2) @ features / members.sum(1)[..., None]
+
+
+def nearest_mean_head(means: Tensor) -> tuple[Tensor, Tensor]:
+    """The weight `[T, N, D]` and bias `[T, N]` of a linear head that chooses the nearest mean.
+
+    -|f - c|^2 = 2 c.f - |c|^2 - |f|^2, and the last is alike for all classes (Snell et al. 2017,
+    section 2.4).
+    """
+    return 2 * means, -means.square().sum(-1)
 
 
 def for_ways(learned: Tensor, like: Tensor) -> Tensor:

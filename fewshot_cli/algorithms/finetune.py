@@ -5,7 +5,8 @@
 
 The tasks of a meta-batch serve as the pooled batch: their classes are named by what they are in
 meta-train, not by their place in the task. Regression has one head for all tasks, and keeps it
-(the pretrained network of Finn et al. 2017, section 5.1).
+(the pretrained network of Finn et al. 2017, section 5.1). With iterations=0 the network is
+fine-tuned as it begins, pretrained elsewhere.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from torch import nn
 
 from fewshot_cli.algorithms.anil import adapted_heads
 from fewshot_cli.algorithms.base import Learner, MetaLearner
-from fewshot_cli.algorithms.maml import inner_loop
+from fewshot_cli.algorithms.maml import begin_head, inner_loop
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
-from fewshot_cli.settings.schema import AlgoConfig, Layers
+from fewshot_cli.settings.schema import AlgoConfig, Head, Layers
 from fewshot_cli.stacked import learn2learn as l2l
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.stacking import PerTask
@@ -60,12 +61,38 @@ class Finetune(MetaLearner):
         if not tasks.support_y.is_floating_point():
             head = _fresh(head, ways=int(tasks.support_y.max()) + 1)
         moving = head if self.config.layers is Layers.head else nn.Sequential(*body, head)
-        wrapper = l2l.wrap(PerTask(moving, bf16), self.config.inner_lr, first_order=True)
-        if moving is not head:
-            return inner_loop(wrapper.clone(), tasks, steps)
+        phi = l2l.wrap(PerTask(moving, bf16), self.config.inner_lr, first_order=True).clone()
         with torch.no_grad():
             still = PerTask(body, bf16).copies(len(tasks))
-        return adapted_heads(still, wrapper.clone(), tasks, steps)
+        if moving is head:
+            return adapted_heads(still, phi, tasks, steps, self.config.head)
+        phi.module.stack(len(tasks))
+        if self.config.head is Head.prototypes:
+            with torch.no_grad():
+                begin_head(phi.module, Head.prototypes, tasks, still(tasks.support_x))
+        if self.config.backbone_inner_lr is not None:
+            return self._by_two_rates(phi, tasks, steps)
+        return inner_loop(phi, tasks, steps)
+
+    def _by_two_rates(self, phi: l2l.Wrapper, tasks: TaskBatch, steps: int) -> Iterator[Learner]:
+        """The inner loop with `backbone_inner_lr` for all but the head."""
+        slow, fast = self.config.backbone_inner_lr, self.config.inner_lr
+        yield phi.module
+        for _ in range(steps):
+            loss = losses(phi(tasks.support_x), tasks.support_y).sum()
+            gradient = iter(torch.autograd.grad(loss, phi.module.learning()))
+            weights = phi.module.weights()
+            assert slow is not None
+            rates = [slow] * (len(weights) - 2) + [fast] * 2
+            l2l.maml_update(
+                phi.module,
+                1.0,
+                [
+                    rate * next(gradient) if weight.requires_grad else None
+                    for weight, rate in zip(weights, rates, strict=True)
+                ],
+            )
+            yield phi.module
 
 
 def _fresh(head: nn.Linear, ways: int) -> nn.Linear:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fewshot_cli.algorithms.base import answers
 from fewshot_cli.algorithms.maml import MAML
 from fewshot_cli.data.task import TaskBatch, losses, score
 from fewshot_cli.settings.schema import AlgoConfig, Shapes, key
@@ -36,11 +37,11 @@ class ImplicitMAML(MAML):
         phi = self.wrapper.clone()
         phi.first_order = True
         phi.module.stack(len(tasks))
-        start = [theta.detach() for theta in phi.module.parameters()]
+        start = [theta.detach() for theta in phi.module.learning()]
         yield phi.module
         for _ in range(steps):
             support = losses(phi(tasks.support_x), tasks.support_y).sum()
-            moved = zip(phi.module.parameters(), start, strict=True)
+            moved = zip(phi.module.learning(), start, strict=True)
             distance = torch.stack([(now - then).square().sum() for now, then in moved]).sum()
             phi.adapt(support + self.config.regularisation / 2 * distance)
             yield phi.module
@@ -48,10 +49,10 @@ class ImplicitMAML(MAML):
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
         tasks = TaskBatch(*fields)
         *_, adapted = self.inner_loop(tasks, self.steps, first_order=True)
-        phis = [weight.detach().requires_grad_() for weight in adapted.weights()]
+        phis = [weight.detach().requires_grad_() for weight in adapted.learning()]
         adapted.hold(phis)
 
-        outputs = adapted(tasks.query_x)
+        outputs = answers(adapted, tasks, self.net)
         of_query = torch.autograd.grad(losses(outputs, tasks.query_y).sum(), phis)
         support = losses(adapted(tasks.support_x), tasks.support_y).sum()
         of_support = torch.autograd.grad(support, phis, create_graph=True)

@@ -9,21 +9,34 @@ First-order MAML takes that Jacobian as the identity, so its meta-gradient is gr
 Three options come from MAML++ (Antoniou et al. 2019, section 4): `multi_step` also counts the query
 losses of the earlier steps, less and less; `learn_rates` makes alpha a weight of each layer and
 step; `first_order_iterations` come before those of second order.
+
+phi_0 has theta's head, or one for any number of ways: `head=prototypes` begins at the class means
+c_n of theta's features, as w_n = 2 c_n, b_n = -|c_n|^2 (ProtoMAML, Triantafillou et al. 2020,
+section 3); `head=shared` gives every class the one row that is learned (UNICORN-MAML, Ye & Chao
+2022, section 5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fewshot_cli.algorithms.base import Learner, MetaLearner, for_ways
+from fewshot_cli.algorithms.base import (
+    Learner,
+    MetaLearner,
+    answers,
+    class_means,
+    for_ways,
+    nearest_mean_head,
+)
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
-from fewshot_cli.settings.schema import AlgoConfig
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.schema import AlgoConfig, Head
 from fewshot_cli.stacked import learn2learn as l2l
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.recompute import recomputed
@@ -43,7 +56,8 @@ class MAML(MetaLearner):
         self.steps = config.inner_steps
         self.wrapper = self.wrap(net, config, acceleration)
         self.alphas: list[nn.Parameter] = list(getattr(self.wrapper, "lrs", []))  # where learned
-        weights = [*net.parameters(), *self.alphas]
+        learned_head = config.head is not Head.prototypes
+        weights = [*(net.learning if learned_head else net.learning[:-2]), *self.alphas]
         super().__init__(net, config, iterations, acceleration, weights)
         self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
         if acceleration.compile:
@@ -57,6 +71,7 @@ class MAML(MetaLearner):
         moved = PerTask(net, acceleration.bf16)
         if not config.learn_rates:
             return l2l.wrap(moved, config.inner_lr, config.first_order)
+        refuse_frozen(net, "algo.learn_rates=true")
         rates = torch.full((self.steps,), config.inner_lr)
         return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
@@ -72,7 +87,7 @@ class MAML(MetaLearner):
         total: Tensor | float = 0.0
         for step, phi in self._inner_loop(tasks):
             if shares[step]:
-                outputs = phi(tasks.query_x)
+                outputs = answers(phi, tasks, self.net)
                 total = total + shares[step] * losses(outputs, tasks.query_y).sum()
         assert isinstance(total, Tensor)
         gradient = torch.autograd.grad(total, self.weights)
@@ -93,21 +108,30 @@ class MAML(MetaLearner):
         return enumerate(self.inner_loop(tasks, self.steps, first_order or self.config.first_order))
 
     def inner_loop(self, tasks: TaskBatch, steps: int, first_order: bool) -> Iterator[Learner]:
-        phi = self.wrapper.clone()
-        phi.first_order = first_order
+        phi = self._begin(tasks, first_order)
         return inner_loop(phi, tasks, steps, self.alphas if self.config.learn_rates else None)
 
-    def _recomputed(self, tasks: TaskBatch) -> Learner:
+    def _begin(self, tasks: TaskBatch, first_order: bool) -> l2l.Wrapper:
         phi = self.wrapper.clone()
+        phi.first_order = first_order
         phi.module.stack(len(tasks))
+        if self.config.head is not Head.own:
+            # From theta itself: by phi's own features, the body's inner gradient would feel the
+            # head follow it.
+            body = PerTask(self.net.body, self.acceleration.bf16).copies(len(tasks))
+            begin_head(phi.module, self.config.head, tasks, body(tasks.support_x))
+        return phi
+
+    def _recomputed(self, tasks: TaskBatch) -> Learner:
+        phi = self._begin(tasks, first_order=False)
 
         def step(before: list[Tensor]) -> list[Tensor]:
             phi.module.hold(before)
             inner_step(phi, tasks)
-            after: list[Tensor] = phi.module.weights()
+            after: list[Tensor] = phi.module.learning()
             return after
 
-        phi.module.hold(recomputed(step, self.steps, phi.module.weights()))
+        phi.module.hold(recomputed(step, self.steps, phi.module.learning()))
         adapted: Learner = phi.module
         return adapted
 
@@ -128,18 +152,49 @@ class MAML(MetaLearner):
 def inner_loop(
     phi: l2l.Wrapper, tasks: TaskBatch, steps: int, rates: list[nn.Parameter] | None = None
 ) -> Iterator[PerTask]:
-    """A fresh clone of theta, before and after each SGD step on the support sets.
+    """A clone of theta for each task, before and after each SGD step on the support sets.
 
     Args:
         rates: alpha for each weight, `[k]`, one a step; the last goes on where steps are more.
     """
-    phi.module.stack(len(tasks))
     yield phi.module
     for step in range(steps):
         if rates is not None:
             phi.lrs = [rate[min(step, len(rate) - 1)] for rate in rates]
         inner_step(phi, tasks)
         yield phi.module
+
+
+def begin_head(phi: PerTask, head: Head, tasks: TaskBatch, features: Tensor) -> None:
+    """Give each task a head with a row for each of its classes.
+
+    Args:
+        phi: a linear layer, or a network that ends in one.
+        features: of the support sets, `[T, N*K, D]`.
+    """
+    linear = cast(nn.Linear, phi.net[-1] if isinstance(phi.net, nn.Sequential) else phi.net)
+    if head is Head.prototypes:
+        rows = nearest_mean_head(class_means(features, tasks.support_y))
+        weight, bias = rows if phi.stacked else (row[0] for row in rows)
+    else:
+        ways = int(tasks.support_y.max()) + 1
+        weight = linear.weight.expand(*linear.weight.shape[:-2], ways, -1)
+        bias = linear.bias.expand(*linear.bias.shape[:-1], ways)
+    for name, value in (("weight", weight), ("bias", bias)):
+        # What inner steps move must be differentiable, also where it was made without a graph.
+        linear._parameters[name] = cast(
+            nn.Parameter, value if value.requires_grad else value.requires_grad_()
+        )
+
+
+def refuse_frozen(net: Network, what: str) -> None:
+    """Learned rates are for weights that all learn.
+
+    Raises:
+        UserError: some are frozen.
+    """
+    if len(net.learning) < len(list(net.parameters())):
+        raise UserError(f"{what}: gives a rate to every weight; expected model.freeze=none or all")
 
 
 def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:

@@ -9,7 +9,7 @@ direction is learned too.
 
 from __future__ import annotations
 
-from fewshot_cli.algorithms.maml import MAML
+from fewshot_cli.algorithms.maml import MAML, refuse_frozen
 from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig
 from fewshot_cli.stacked import learn2learn as l2l
@@ -19,5 +19,6 @@ from fewshot_cli.stacked.stacking import PerTask
 
 class MetaSGD(MAML):
     def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
+        refuse_frozen(net, f"algo={config.name}")
         moved = PerTask(net, acceleration.bf16)
         return l2l.MetaSGD(moved, config.inner_lr, config.first_order)

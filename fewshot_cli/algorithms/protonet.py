@@ -14,9 +14,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fewshot_cli.algorithms.base import Learner, MetaLearner
+from fewshot_cli.algorithms.base import (
+    Learner,
+    MetaLearner,
+    answers,
+    class_means,
+    nearest_mean_head,
+)
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig
@@ -27,17 +32,18 @@ from fewshot_cli.stacked.stacking import PerTask
 @dataclass
 class ProtoNetConfig(AlgoConfig):
     classifies = True
+    moves_body = True
 
 
 class ProtoNet(MetaLearner):
     def __init__(
         self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
-        super().__init__(net, config, iterations, acceleration, net.body.parameters())
+        super().__init__(net, config, iterations, acceleration, net.learning[:-2])
         self.body = PerTask(net.body, acceleration.bf16)
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        outputs = Prototypes(self.body.copies(len(tasks)), tasks)(tasks.query_x)
+        outputs = answers(Prototypes(self.body.copies(len(tasks)), tasks), tasks, self.net)
         mean = losses(outputs, tasks.query_y).sum() / count
         self.add(torch.autograd.grad(mean, self.weights))
         return score(outputs, tasks.query_y)
@@ -54,19 +60,13 @@ class Prototypes:
     """`[T, B, ...]` to the logits `[T, B, N]`, minus the squared distances to the prototypes."""
 
     def __init__(self, embed: PerTask, tasks: TaskBatch) -> None:
-        members = functional.one_hot(tasks.support_y).to(tasks.support_x)  # [T, N*K, N]
-        features = embed(tasks.support_x)  # [T, N*K, D]
         self.embed = embed
-        counts = members.sum(1)[..., None]
-        self.prototypes = members.transpose(1, 2) @ features / counts  # [T, N, D]
+        self.prototypes = class_means(embed(tasks.support_x), tasks.support_y)
 
     def __call__(self, x: Tensor) -> Tensor:
         distances: Tensor = (self.embed(x)[:, :, None] - self.prototypes[:, None]).square().sum(-1)
         return -distances
 
     def weights(self) -> list[Tensor]:
-        """The distances as a linear head has them: -|f - c|^2 = 2 c.f - |c|^2 - |f|^2, and the last
-        is alike for all classes (Snell et al. 2017, section 2.4).
-        """
-        slopes, offsets = 2 * self.prototypes, -self.prototypes.square().sum(-1)
-        return [*self.embed.weights(), slopes.squeeze(0), offsets.squeeze(0)]
+        weight, bias = nearest_mean_head(self.prototypes)
+        return [*self.embed.weights(), weight.squeeze(0), bias.squeeze(0)]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewshot_cli.algorithms.base import MetaLearner, for_ways
+from fewshot_cli.algorithms.base import MetaLearner, answers, for_ways
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer
@@ -56,11 +56,11 @@ class Reptile(MetaLearner):
         # The meta-optimiser descends, so its gradient is mean of (theta - phi).
         self.add(
             (theta - phis.view(-1, *theta.shape)).sum(0) / count
-            for theta, phis in zip(self.weights, phi.weights(), strict=True)
+            for theta, phis in zip(self.weights, phi.learning(), strict=True)
         )
         self.ended.append(optimizer)
         with torch.no_grad():
-            return score(phi(tasks.query_x), tasks.query_y)
+            return score(answers(phi, tasks, self.net), tasks.query_y)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[PerTask]:
         for phi, _ in self._inner_loop(tasks, steps, self.config.eval_inner_batch, generator):
@@ -73,7 +73,7 @@ class Reptile(MetaLearner):
         phi.stack(len(tasks))
         phi = clone_module(phi)  # stacking gives views; an optimiser needs weights of their own
         detach_module(phi, keep_requires_grad=True)
-        optimizer = self._optimizer(list(phi.parameters()))
+        optimizer = self._optimizer(phi.learning())
         yield phi, optimizer
         images = tasks.support_y.shape[1]
         order = mini_batches(len(tasks), images, steps, batch, generator)

@@ -40,5 +40,5 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     classes = scan(folder).classes
     expect(len(classes) == SPECIES, folder, f"{SPECIES} folders of images, not {len(classes)}")
     names = sorted(classes)
-    images = images_of(classes, cache_dir, config.name, config.image_size, config.colour)
-    return tasks_of(images, {split: names[part] for split, part in SPLITS.items()}, device)
+    decoded = images_of(classes, cache_dir, config.name, config.image_size, config.colour)
+    return tasks_of(decoded, {split: names[part] for split, part in SPLITS.items()}, device)

@@ -32,15 +32,13 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
         raise UserError("data.root=null: data=folder needs a folder, data.root=DIR")
     assert config.image_size is not None
     tree = scan(Path(config.root))
-    images = images_of(tree.classes, cache_dir, "folder", config.image_size, config.colour)
-    if config.invert:
-        images = {name: 255 - of_class for name, of_class in images.items()}
+    decoded = images_of(tree.classes, cache_dir, "folder", config.image_size, config.colour)
     fewest = config.min_images or 1
     splits = {
-        split: [name for name in names if len(images[name]) >= fewest]
-        for split, names in _split(list(images), config).items()
+        split: [name for name in names if decoded.counts[name] >= fewest]
+        for split, names in _split(list(decoded.counts), config).items()
     }
-    return tasks_of(images, splits, device)
+    return tasks_of(decoded, splits, device, config.invert)
 
 
 def _split(names: list[str], config: DataConfig) -> dict[str, list[str]]:

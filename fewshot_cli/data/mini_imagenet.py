@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fewshot_cli.data.images import pickles
-from fewshot_cli.data.images.decoding import images_of, root_of
+from fewshot_cli.data.images.decoding import images_of, root_of, tasks_of
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.images.pickles import expect
 from fewshot_cli.data.images.tree import scan
@@ -37,7 +37,7 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     """
     root = root_of(config, "mini-imagenet", HOLDS)
     if (root / "images").is_dir():
-        return ImageTasks(_from_files(root, config, cache_dir), device)
+        return _from_files(root, config, cache_dir, device)
     return ImageTasks({split: _from_pickle(root, split, config) for split in SPLITS}, device)
 
 
@@ -74,8 +74,8 @@ def _from_pickle(root: Path, split: str, config: DataConfig) -> Tensor:
     return torch.from_numpy(table)
 
 
-def _from_files(root: Path, config: DataConfig, cache_dir: str) -> dict[str, Tensor]:
-    """The same table of each split from the files that its CSV lists."""
+def _from_files(root: Path, config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
+    """The same tables from the files that each split's CSV lists."""
     assert config.image_size is not None
     there = {path.name: path for path in scan(root).classes.get("images", [])}
     splits: dict[str, dict[str, list[Path]]] = {}
@@ -88,11 +88,14 @@ def _from_files(root: Path, config: DataConfig, cache_dir: str) -> dict[str, Ten
         for split, of_class in splits.items()
         for name, files in of_class.items()
     }
-    images = images_of(classes, cache_dir, config.name, config.image_size, config.colour)
-    return {
-        split: torch.stack([images[f"{split}/{name}"] for name in of_class])
-        for split, of_class in splits.items()
-    }
+    decoded = images_of(classes, cache_dir, config.name, config.image_size, config.colour)
+    names = {split: [f"{split}/{name}" for name in splits[split]] for split in splits}
+    if decoded.digests is not None:
+        return tasks_of(decoded, names, device)
+    images = decoded.by_class()
+    return ImageTasks(
+        {split: torch.stack([images[name] for name in names[split]]) for split in names}, device
+    )
 
 
 def _rows(path: Path, there: Mapping[str, Path]) -> dict[str, list[Path]]:

@@ -60,9 +60,10 @@ def draw(setup: Setup, predicts: bool) -> Figure:
             after adaptation.
     """
     config = setup.config
-    drawn = setup.train_tasks(generator(config.seed, "train tasks"))
+    images = setup.in_images()
+    drawn = images.train_tasks(generator(config.seed, "train tasks"))
     train = _sets(next(drawn.split(TRAIN_TASKS)))
-    tasks = meta_test_tasks(setup, TEST_TASKS)
+    tasks = meta_test_tasks(images, TEST_TASKS)
     test = _sets(tasks)
     if predicts:
         for sets, predicted in zip(test, _predicted(setup, tasks), strict=True):
@@ -118,15 +119,20 @@ def _sets(tasks: TaskBatch) -> list[list[Set]]:
     ]
 
 
-def _predicted(setup: Setup, tasks: TaskBatch) -> list[list[Set]]:
-    """Each task's query set with what it is taken for, before and after adaptation."""
+def _predicted(setup: Setup, images: TaskBatch) -> list[list[Set]]:
+    """Each task's query set with what it is taken for, before and after adaptation.
+
+    Args:
+        images: the tasks as they are shown.
+    """
     config, found = setup.config, list[list[Set]]()
-    steps = config.algo.eval_steps
+    steps, net = config.algo.eval_steps, setup.algorithm.net
+    tasks = meta_test_tasks(setup, len(images))
     for step, learner in enumerate(adapted(setup, tasks, steps)):
         if step not in (0, steps):
             continue
         with torch.no_grad():
-            labels = predict(learner, tasks, config.eval.transductive).argmax(-1)
+            labels = predict(learner, tasks, net, config.eval.transductive).argmax(-1)
         right = labels == tasks.query_y
         when = after(step)
         by_class = (config.ways, -1)
@@ -138,7 +144,7 @@ def _predicted(setup: Setup, tasks: TaskBatch) -> list[list[Set]]:
                     own.unflatten(0, by_class)[:, :MOST_QUERIES],
                     own_right.unflatten(0, by_class)[:, :MOST_QUERIES],
                 )
-                for x, own, own_right in zip(tasks.query_x, labels, right, strict=True)
+                for x, own, own_right in zip(images.query_x, labels, right, strict=True)
             ]
         )
     return [list(sets) for sets in zip(*found, strict=True)]

@@ -132,7 +132,7 @@ def _query_loss(net: nn.Module, tasks: TaskBatch) -> Callable[[Tensor], Tensor]:
 
     def of(weights: Tensor) -> Tensor:
         parts = weights.split([shape.numel() for shape in shapes], 1)
-        many.hold([part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)])
+        many.take([part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)])
         by_task = [
             losses(many(x.expand(len(weights), *x.shape)), y.expand(len(weights), -1))
             for x, y in zip(tasks.query_x, tasks.query_y, strict=True)

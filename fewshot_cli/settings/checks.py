@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Batching, Config, Rotations, lookup, values
+from fewshot_cli.settings.schema import Batching, Config, Head, Rotations, lookup, values
 
 
 def check(config: Config) -> None:
@@ -38,8 +38,35 @@ def check(config: Config) -> None:
             f"chunk={config.chunk}: batching={config.batching.value} does not read it; "
             "expected batching=stacked"
         )
+    _check_head(config)
     _check_acceleration(config)
     _check_device(config.device)
+
+
+def _check_head(config: Config) -> None:
+    algo, model = config.algo, config.model
+    if algo.head is not Head.own and config.data.regression:
+        raise UserError(
+            f"algo.head={algo.head.value}: data={config.data.name} is regression; expected own"
+        )
+    if algo.head is Head.shared and algo.pretrains:
+        raise UserError(f"algo.head=shared: algo={algo.name} takes own or prototypes")
+    if algo.together and not config.eval.transductive:
+        raise UserError(
+            f"eval.transductive=false: algo={algo.name} judges the queries of a task together; "
+            "expected algo=ncm, ridge or logistic"
+        )
+    if getattr(model, "freeze", None) == "all":
+        if algo.moves_body:
+            raise UserError(
+                f"model.freeze=all: algo={algo.name} learns a body; expected model.freeze=none, "
+                "or algo=ncm, ridge or logistic"
+            )
+        if algo.head is Head.prototypes and not algo.pretrains and not algo.learn_rates:
+            raise UserError(
+                "algo.head=prototypes: leaves nothing to learn with model.freeze=all; expected "
+                "model.freeze=none or algo=ncm"
+            )
 
 
 def _check_acceleration(config: Config) -> None:

@@ -344,10 +344,14 @@ def to_config(
         chosen = known(**{name: getattr(whole, name) for name in names & read})
         chosen.reads = frozenset(names & read)
         setattr(config, group, chosen)
+    if config.model.sized:
+        config.data.reads -= {"image_size"}
     for key in ("root", "split_file"):
         path = getattr(config.data, key)
         if path is not None:
             setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
+    if config.init is not None:
+        config.init = os.path.abspath(os.path.expanduser(config.init))
     return config
 
 
@@ -382,6 +386,11 @@ def _refuse_unread(overrides: Iterable[Override], configs: list[Config]) -> None
         if any(_is_read(key, config) for config in configs):
             continue
         group = key.partition(".")[0]
+        if key == "data.image_size":
+            raise UserError(
+                f"{key}: model={configs[0].model.name} has a size of its own; expected "
+                "model.image_size"
+            )
         chosen = [getattr(config, group) for config in configs]
         names = sorted({str(each.name) for each in chosen})
         read = {f"{group}.{name}" for each in chosen for name in each.reads} - FIXED

@@ -167,6 +167,22 @@ class Layers(Enum):
     head = "head"
 
 
+class Head(Enum):
+    """How the head of a task begins."""
+
+    own = "own"  # as the algorithm has it: learned, or with no weights for fine-tuning
+    prototypes = "prototypes"  # at the class means of the support set (ProtoMAML)
+    shared = "shared"  # one learned row for every class (UNICORN-MAML)
+
+
+class Statistics(Enum):
+    """By which mean and variance batch norm works."""
+
+    batch = "batch"  # of the batch that it sees
+    frozen = "frozen"  # of the pretraining
+    support = "support"  # of the task's support set
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -247,8 +263,18 @@ class ModelConfig(Group):
     name: str = key(role=Role.choice, help="the choice")
     kind: str = key(role=Role.choice, help="its file in models/")
     images_only: ClassVar[bool] = False  # takes images alone
+    sized: ClassVar[bool] = False  # has images decoded in a size of its own
     hidden: list[int] = key([], above=0, help="widths of the hidden layers")
     channels: int = key(64, above=0, help="of a convolution, or of the first block")
+    feature_norm: float | None = key(
+        None, above=0, help="the length to which the head's input is scaled; null: as it is"
+    )
+    statistics: Statistics = key(Statistics.batch, help="by which batch norm works")
+    pretrained: str | None = key(
+        None,
+        role=Role.fact,
+        help="digest of the weights that do not learn; a run writes it when it begins",
+    )
 
     @property
     def smallest_image(self) -> int:
@@ -272,6 +298,8 @@ class AlgoConfig(Group):
     compilable: ClassVar[bool] = False  # its file makes use of `compile` and `recompute`
     pretrains: ClassVar[bool] = False  # trains one network on all meta-train classes
     classifies: ClassVar[bool] = False  # cannot do regression
+    moves_body: ClassVar[bool] = False  # is of no use where only the head learns
+    together: ClassVar[bool] = False  # judges the queries of a task together, and not otherwise
     inner_lr: float = key(0.01, shapes=Shapes.test, above=0, help="inner learning rate")
     inner_steps: int | None = key(None, above=0, help="steps in training; null: no inner loop")
     inner_optimizer: Optimizer = key(Optimizer.sgd, help="Adam has beta1 0")
@@ -283,6 +311,13 @@ class AlgoConfig(Group):
         None, above=0, help="examples of a class in training; null: as `shots`"
     )
     layers: Layers = key(Layers.all, shapes=Shapes.test, help="what fine-tuning moves")
+    head: Head = key(Head.own, help="how the head of a task begins")
+    backbone_inner_lr: float | None = key(
+        None, shapes=Shapes.test, above=0, help="of all but the head; null: as `inner_lr`"
+    )
+    penalty: float = key(
+        1.0, shapes=Shapes.test, above=0, help="how hard a fitted head's weights are pulled to 0"
+    )
     multi_step: int = key(
         0, least=0, help="iterations until only the last inner step's query loss counts"
     )
@@ -294,6 +329,9 @@ class AlgoConfig(Group):
     )
     meta_optimizer: Optimizer = key(Optimizer.adam, help="moves the meta-parameters")
     meta_lr: float = key(0.001, above=0, help="meta learning rate")
+    backbone_lr: float | None = key(
+        None, above=0, help="meta learning rate of all but the head; null: as `meta_lr`"
+    )
     meta_schedule: Schedule = key(Schedule.constant, help="of the meta learning rate")
     meta_clip: float | None = key(
         None, above=0, help="clips each entry of the meta-gradient to +- this"
@@ -381,6 +419,9 @@ class Config:
         False, role=Role.means, help="inner steps again on the backward pass, to save memory"
     )
     precision: Precision = key(Precision.float32, shapes=Shapes.test, help="bf16 is mixed")
+    init: str | None = key(
+        None, help="a run, or a checkpoint of one, from whose weights this run starts"
+    )
     published: Published | None = None  # to compare with; an experiment brings it
     device: str = key(
         role=Role.place, shapes=Shapes.test, help="auto, cpu, cuda or cuda:N; auto: cuda if there"

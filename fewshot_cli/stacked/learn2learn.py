@@ -44,19 +44,28 @@ def parts(*names: str) -> list[ModuleType]:
 
 
 if TYPE_CHECKING:
-    from learn2learn.algorithms.maml import MAML
+    from learn2learn.algorithms.maml import MAML, maml_update
     from learn2learn.algorithms.meta_sgd import MetaSGD
     from learn2learn.utils import clone_module, detach_module
 else:
     _utils, _maml, _meta_sgd = parts(
         "learn2learn.utils", "learn2learn.algorithms.maml", "learn2learn.algorithms.meta_sgd"
     )
-    MAML, MetaSGD = _maml.MAML, _meta_sgd.MetaSGD
+    MAML, MetaSGD, maml_update = _maml.MAML, _meta_sgd.MetaSGD, _maml.maml_update
     clone_module, detach_module = _utils.clone_module, _utils.detach_module
 
 Wrapper: TypeAlias = MAML | MetaSGD
 
-__all__ = ["MAML", "MetaSGD", "Wrapper", "clone_module", "detach_module", "parts", "wrap"]
+__all__ = [
+    "MAML",
+    "MetaSGD",
+    "Wrapper",
+    "clone_module",
+    "detach_module",
+    "maml_update",
+    "parts",
+    "wrap",
+]
 
 
 def wrap(module: nn.Module, lr: float, first_order: bool) -> MAML:

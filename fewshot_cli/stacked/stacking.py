@@ -6,13 +6,14 @@ task's own gradient, and learn2learn's `adapt` on that sum is `adapt` on each ta
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from fewshot_cli.stacked import per_task
+from fewshot_cli.stacked import convolution, per_task
 from fewshot_cli.stacked.learn2learn import clone_module
 
 MANY_IMAGES = 20
@@ -27,13 +28,14 @@ class PerTask(nn.Module):
         self.net, self.bf16 = net, bf16
         self.stacked = False
         self.convolves = convolves(net)
+        self.has_groups = convolution.has_groups(net)
         self.covered = per_task.covers(net)
 
     def stack(self, tasks: int) -> None:
         """Give each task its own weights; their gradients still reach the ones they come from."""
         self.stacked = tasks > 1
         if self.stacked:
-            self.hold([weight.expand(tasks, *weight.shape) for weight in self.parameters()])
+            self.take([weight.expand(tasks, *weight.shape) for weight in self.parameters()])
 
     def copies(self, tasks: int) -> PerTask:
         """Copies with one set of weights, each in front of a task, which is a batch of its own."""
@@ -45,8 +47,23 @@ class PerTask(nn.Module):
         """`[T, ...]` each, in the order of the network's own; as they are for one task."""
         return list(self.parameters())
 
+    def learning(self) -> list[Tensor]:
+        """Those of `weights` that are not frozen."""
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def part(self, of: nn.Module) -> PerTask:
+        """A part of the network with these very weights."""
+        part = PerTask(of, self.bf16)
+        part.stacked = self.stacked
+        return part
+
     def hold(self, weights: list[Tensor]) -> None:
-        """Take other tensors for weights, in the order of `parameters()`."""
+        """Take other tensors for those of `learning`, in their order."""
+        others = iter(weights)
+        self.take([next(others) if old.requires_grad else old for old in self.parameters()])
+
+    def take(self, weights: list[Tensor]) -> None:
+        """Take other tensors for all weights, in the order of `parameters()`."""
         # By identity, since two layers may share a weight.
         taken = {id(old): new for old, new in zip(self.parameters(), weights, strict=True)}
         for module in self.net.modules():
@@ -56,14 +73,17 @@ class PerTask(nn.Module):
                     module._parameters[name] = cast(nn.Parameter, taken[id(weight)])
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with ExitStack() as around:
+            around.enter_context(torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16))
+            if self.has_groups:
+                around.enter_context(convolution.FastGroups())
             outputs = self._forward(x)
         return outputs.to(x.dtype)
 
     def _forward(self, x: Tensor) -> Tensor:
         if not self.stacked:
             return cast(Tensor, self.net(x[0]))[None]
-        many = self.convolves and x.shape[1] > MANY_IMAGES
+        many = self.convolves and (x.shape[1] > MANY_IMAGES or not self.covered)
         if self.covered and not many:
             with per_task.PerTaskLayers():
                 return cast(Tensor, self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
@@ -109,6 +129,8 @@ def chunk_size(
     Args:
         batches: how many examples of one task pass the network at once, in each kind of pass.
     """
+    if convolves(net) and not per_task.covers(net):
+        return 1  # each task has a pass of its own anyway
     together = [size for size in batches if size <= MANY_IMAGES or not convolves(net)]
     if not together:
         return 1

@@ -10,11 +10,13 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from fewshot_cli.algorithms.base import Learner
+from fewshot_cli.algorithms.base import Learner, answers
 from fewshot_cli.data.task import Scores, TaskBatch, score
+from fewshot_cli.models import Network
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.measure import ACCURACY, LOSS
+from fewshot_cli.settings.schema import Statistics
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
@@ -61,22 +63,24 @@ def evaluate(
                         raise StoppedError
                     if step >= first_step:
                         with torch.no_grad():
-                            outputs = predict(learner, chunk, config.eval.transductive)
+                            outputs = predict(
+                                learner, chunk, setup.algorithm.net, config.eval.transductive
+                            )
                             scores = score(outputs, chunk.query_y)
                         by_step[step - first_step].append(scores)
                 progress.advance(len(chunk), shown(Scores.concatenate(by_step[-1])))
     return [Scores.concatenate(parts) for parts in by_step]
 
 
-def predict(learner: Learner, tasks: TaskBatch, transductive: bool) -> Tensor:
+def predict(learner: Learner, tasks: TaskBatch, net: Network, transductive: bool) -> Tensor:
     """Outputs for the query sets, `[T, N*Q, outputs]`.
 
-    Batch norm lets the examples of a batch see one another. Transductive: all queries of a task
-    are one batch (MAML). If not, each query is in a batch with the whole support set and no other
-    query (Nichol et al. 2018, section 6.1).
+    Batch norm by a batch's statistics lets its examples see one another. Transductive: all queries
+    of a task are one batch (MAML). If not, each query is in a batch with the whole support set and
+    no other query (Nichol et al. 2018, section 6.1). By other statistics no query sees another.
     """
-    if transductive:
-        return learner(tasks.query_x)
+    if transductive or net.statistics is not Statistics.batch:
+        return answers(learner, tasks, net)
     batches = (torch.cat([tasks.support_x, x[:, None]], 1) for x in tasks.query_x.unbind(1))
     return torch.stack([learner(batch)[:, -1] for batch in batches], 1)
 

@@ -47,7 +47,7 @@ def run(config: Config, directory: RunDirectory) -> None:
     earlier = earlier_in(directory, config)
     directory.begin(config, *([earlier.metrics] if earlier else []))
     with trackers.following(config, directory), memory_explained(config):
-        setup = prepare(config)
+        setup = prepare(config, begins=earlier is None)
         if earlier:
             earlier.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
@@ -61,7 +61,7 @@ def run(config: Config, directory: RunDirectory) -> None:
 
 def dry_run(config: Config) -> str:
     """Build everything and try one meta-update and one adaptation; what was built, in a line."""
-    setup = prepare(config)
+    setup = prepare(config, begins=True)
     algorithm, net = setup.algorithm, setup.algorithm.net
     tasks = setup.train_tasks(generator(config.seed, "train tasks"))
     inner = generator(config.seed, "inner batches")
@@ -242,6 +242,7 @@ def summary(
             "tasks": config.eval.tasks,
             "queries": config.eval.queries,
             "transductive": config.eval.transductive,
+            "batch_norm": config.model.statistics.value,  # whose statistics
             "steps": [
                 {
                     "adaptation_steps": row.adaptation_steps,

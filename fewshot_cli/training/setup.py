@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from fewshot_cli import algorithms, data
+from fewshot_cli import algorithms, data, models
 from fewshot_cli.algorithms.base import Algorithm
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import TaskBatch, TaskShape, TaskSource
+from fewshot_cli.models import Network, digest
+from fewshot_cli.models.features import Frozen, FrozenTasks
+from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.checks import check_counted
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Batching, Config, Precision
+from fewshot_cli.settings.schema import Batching, Config, Head, Precision
 from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
 from fewshot_cli.stacked.stacking import chunk_size
+from fewshot_cli.training import checkpoints
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
@@ -27,7 +34,7 @@ COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
 @dataclass
 class Setup:
     config: Config
-    source: TaskSource
+    source: TaskSource  # of what the algorithm's network sees: images, or features of them
     algorithm: Algorithm
     eval_chunk: int  # tasks that adapt at once in meta-validation and meta-test
     device: torch.device
@@ -43,26 +50,39 @@ class Setup:
         """Of the tasks of meta-validation and meta-test."""
         return TaskShape(self.config.ways, self.config.shots, self.config.eval.queries)
 
+    def in_images(self) -> Setup:
+        """The same tasks as images, where the algorithm's network sees features of them."""
+        source = self.source
+        return replace(self, source=source.source) if isinstance(source, FrozenTasks) else self
+
     def train_tasks(self, generator: torch.Generator) -> TaskBatch:
         """The next meta-batch."""
         return self.source.sample("train", self.config.meta_batch, self.train_shape, generator)
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, begins: bool = False) -> Setup:
     """Build everything that a run needs.
 
+    Args:
+        begins: with the weights of `init`, where that is told; else a checkpoint is to come.
+
     Raises:
-        UserError: the device or a compiler is not there, or the data cannot be read.
+        UserError: the device, a compiler or first weights are not there, or the data cannot be
+            read.
     """
     make_deterministic()
     torch.set_num_threads(config.threads or THREADS)
     keep_freed_memory()
     device, source = device_and_data(config)
-    outputs = 1 if config.data.regression else config.ways
-    if config.algo.pretrains:
-        outputs = source.train_classes
-    net = initialised(config.model, source.input_shape, outputs, config.seed)
-    net.to(device)
+    outputs = outputs_of(config, config.ways, source.train_classes)
+    whole = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
+    if begins and config.init is not None:
+        whole.begin_with(config.init, init_weights(config.init))
+    still, net = whole.split()
+    if still is not None:
+        _remember(config, digest(still))
+    if still is not None and isinstance(source, ImageTasks):
+        source = FrozenTasks(source, frozen(config, still))
 
     def chunk(*batches: int) -> int:
         if config.batching is Batching.sequential:
@@ -88,6 +108,54 @@ def prepare(config: Config) -> Setup:
     )
 
 
+def init_weights(init: str) -> dict[str, Tensor]:
+    """The weights of a run's best checkpoint, of its last, or of a checkpoint that is named.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(init)
+    if path.is_dir():
+        run = RunDirectory(path)
+        path = run.best if run.best.exists() else run.last
+    if not path.is_file():
+        raise UserError(f"init={init}: expected a run directory with a checkpoint, or a checkpoint")
+    weights: dict[str, Tensor] = checkpoints.read(path)["net"]
+    return weights
+
+
+def outputs_of(config: Config, ways: int, train_classes: int) -> int:
+    """How many outputs a network has where tasks have so many ways."""
+    if config.data.regression or config.algo.head is Head.shared:
+        return 1
+    return train_classes if config.algo.pretrains else ways
+
+
+def _remember(config: Config, found: str) -> None:
+    """Keep the digest of frozen weights, which no checkpoint holds.
+
+    Raises:
+        UserError: they are others than when the run began.
+    """
+    model = config.model
+    if model.pretrained not in (None, found):
+        raise UserError(
+            f"model={model.name}: the frozen weights are others than when the run began; expected "
+            "the same model.weights"
+        )
+    model.pretrained = found
+    model.reads |= {"pretrained"}
+
+
+def frozen(config: Config, still: Network) -> Frozen:
+    """The part of a network that does not learn, with its cache."""
+    model = config.model
+    key: dict[str, object] = {"kind": model.kind, "backbone": getattr(model, "backbone", None)}
+    if model.kind == "timm":
+        key["timm"] = version("timm")
+    return Frozen(still, key, config.cache_dir, config.precision is Precision.bf16)
+
+
 def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
@@ -99,7 +167,10 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = device_named(config.device)
-    source = data.load(config.data, config.cache_dir, device)
+    if config.init is not None:
+        init_weights(config.init)
+    size = models.image_size(config.model) or config.data.image_size
+    source = data.load(replace(config.data, image_size=size), config.cache_dir, device)
     if isinstance(source, ImageTasks):
         if config.data.counted:
             check_counted(config, source.sizes)

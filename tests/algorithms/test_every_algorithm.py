@@ -56,8 +56,9 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def test_only_scratch_has_no_outer_loop() -> None:
-    assert set(ALGOS) - set(META_LEARNERS) == {"scratch"}
+def test_these_have_no_outer_loop() -> None:
+    without = {"scratch", "ncm", "ridge", "logistic", "soft_kmeans"}
+    assert set(ALGOS) - set(META_LEARNERS) == without
 
 
 @pytest.mark.parametrize("algo", ALGOS)
@@ -69,7 +70,8 @@ def test_adaptation_leaves_theta_and_fits_the_support_sets(algo: str) -> None:
         for learner in algorithm.adapt(batch, 5, generator())
     ]
     assert len(losses) == 6
-    assert (losses[-1] < losses[0]) is (algo not in WITHOUT_STEPS)
+    if algo != "soft_kmeans":  # which clusters whatever it is asked about
+        assert (losses[-1] < losses[0]) is (algo not in WITHOUT_STEPS)
     assert torch.equal(weights(algorithm), before)
     assert all(theta.grad is None for theta in algorithm.net.parameters())
 
@@ -134,6 +136,8 @@ def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
     chosen, batch, found = config(f"algo={algo}").algo, image_tasks(queries=8), []
     if chosen.inner_optimizer is Optimizer.sgd and chosen.inner_steps:
         chosen.inner_steps = 1  # long steps without batch norm blow rounding up
+    if algo == "boil":
+        chosen.inner_lr = 0.1  # of the body alone
     for bf16 in (False, True):
         torch.manual_seed(0)
         net = models.build(narrow(model), (1, 16, 16), 3)

@@ -151,7 +151,7 @@ def test_the_first_order_gradient_is_the_query_gradient_at_the_adapted_weights()
         assert torch.allclose(mine, gradient, rtol=1e-9, atol=1e-12)
 
 
-class WithAnUnusedLayer(nn.Module):
+class WithAnUnusedLayer(models.Network):
     def __init__(self) -> None:
         super().__init__()
         self.used, self.unused = nn.Linear(256, 3), nn.Linear(1, 1)

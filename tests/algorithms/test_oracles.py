@@ -11,6 +11,7 @@ from helpers import config
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fewshot_cli import models
 from fewshot_cli.algorithms import maml, reptile
 from fewshot_cli.data.task import TaskBatch, losses
 from fewshot_cli.stacked.acceleration import Acceleration
@@ -40,7 +41,7 @@ def flat(net: nn.Module) -> Tensor:
 def small_net() -> nn.Module:
     torch.manual_seed(1)
     # Smooth, so that finite differences meet no kink.
-    return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    return models.Network(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double()
 
 
 def small_tasks() -> TaskBatch:
@@ -121,7 +122,7 @@ class Quadratics:
         x = torch.randn(2, TASKS, 8, DIMENSIONS, generator=generator, dtype=torch.float64)
         y = torch.randn(2, TASKS, 8, generator=generator, dtype=torch.float64)
         self.tasks = TaskBatch(x[0], y[0], x[1], y[1])
-        self.net = nn.Linear(DIMENSIONS, 1, bias=False).double()
+        self.net = models.Network(nn.Linear(DIMENSIONS, 1, bias=False)).double()
         self.theta = flat(self.net)
         self.a, self.b = self.curvature(x[0], y[0])
         self.query_a, self.query_b = self.curvature(x[1], y[1])

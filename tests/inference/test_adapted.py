@@ -53,7 +53,7 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
     task = meta_test_tasks(setup, 1)
     *_, learner = adapted(setup, task, steps)
     with torch.no_grad():
-        expected = predict(learner, task, together)[0].softmax(-1)
+        expected = predict(learner, task, setup.algorithm.net, together)[0].softmax(-1)
 
     assert task.classes is not None
     assert isinstance(setup.source, ImageTasks)

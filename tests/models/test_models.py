@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, config, names
+from helpers import BACKBONES, IMAGE_MODELS, config, names
 
 from fewshot_cli import models
 from fewshot_cli.settings.schema import ModelConfig
@@ -10,7 +10,9 @@ from fewshot_cli.stacked import learn2learn
 
 
 def model_config(name: str, *overrides: str) -> ModelConfig:
-    data = [] if name in IMAGE_MODELS else ["data=sinusoid"]
+    data = [] if name in (*IMAGE_MODELS, *BACKBONES) else ["data=sinusoid"]
+    if name == "timm":
+        data = ["model.backbone=test_efficientnet", "model.weights=none"]
     return config(f"model={name}", *data, *overrides).model
 
 
@@ -24,12 +26,15 @@ def test_every_model_gives_a_value_for_each_way(name: str, ways: int) -> None:
 @pytest.mark.parametrize("name", names("model"))
 def test_nothing_is_remembered_between_batches(name: str) -> None:
     net = models.build(model_config(name), (1, 28, 28), 5)
-    assert list(net.buffers()) == []
+    before = [buffer.clone() for buffer in net.buffers()]
     x = torch.rand(6, 1, 28, 28)
     first = net(x)
     net(torch.rand(6, 1, 28, 28) * 9)
     assert torch.equal(net(x), first)
     assert torch.equal(net.eval()(x), first)
+    assert all(map(torch.equal, net.buffers(), before))
+    if name in IMAGE_MODELS:
+        assert before == []
 
 
 @pytest.mark.parametrize(

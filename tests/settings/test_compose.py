@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import IMAGE_MODELS, names, pairs
+from helpers import BACKBONES, IMAGE_MODELS, names, pairs
 from omegaconf import OmegaConf
 
 from fewshot_cli.settings import choices
@@ -26,7 +26,7 @@ def test_every_data_set_goes_with_every_algorithm(data: str, algo: str) -> None:
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_is_chosen_by_its_name(model: str) -> None:
     assert job_config([f"model={model}"]).model.name == model
-    assert model in IMAGE_MODELS
+    assert model in (*IMAGE_MODELS, *BACKBONES)
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
@@ -214,10 +214,13 @@ def test_a_root_is_kept_from_wherever_one_stood(
             (line, r"cannot be changed afterwards")
             for line in ("seed=5", "queries=3", "iterations=1")
         ),
-        ("algo=fomaml", r"algo: cannot .*; expected algo.eval_inner_batch, algo.eval_steps, "),
+        (
+            "algo=fomaml",
+            r"algo: cannot .*; expected algo.backbone_inner_lr, algo.eval_inner_batch, ",
+        ),
         (
             "model=fc",
-            r"model: cannot .*; expected algo.eval_inner_batch, .*, data, data.*, .*eval.*",
+            r"model: cannot .*; expected algo.backbone_inner_lr, .*, data, data.*, .*eval.*",
         ),
         *(
             (line, r"cannot be changed afterwards")

@@ -98,8 +98,8 @@ def test_without_transduction_a_query_sees_the_support_set_and_no_other_query() 
     tasks = image_tasks(dtype=torch.float64)
     learner = PerTask(copy.deepcopy(net))
     learner.stack(len(tasks))
-    alone = predict(learner, tasks, transductive=False)
-    together = predict(learner, tasks, transductive=True)
+    alone = predict(learner, tasks, net, transductive=False)
+    together = predict(learner, tasks, net, transductive=True)
     for task in range(len(tasks)):
         for query in range(tasks.query_y.shape[1]):
             batch = torch.cat([tasks.support_x[task], tasks.query_x[task, query][None]])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from fewshot_cli.data.images.cache import Arrays, cached
 from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.mapped import TOO_MANY, Mapped, mapped
 from fewshot_cli.data.images.tree import MODES, Picture, decode, fault, strict
 from fewshot_cli.progress import Progress
 from fewshot_cli.settings.errors import UserError
@@ -41,10 +44,29 @@ def root_of(config: DataConfig, folder: str, holds: str) -> Path:
     return root / folder if (root / folder).is_dir() else root
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """All images, uint8 `[images, C, size, size]`, class after class.
+
+    Attributes:
+        counts: how many each class has.
+        digests: of each image, where they are too many for the memory.
+    """
+
+    images: Tensor
+    counts: dict[str, int]
+    digests: Tensor | None = None
+
+    def by_class(self) -> dict[str, Tensor]:
+        """The images of each class."""
+        parts = self.images.split(list(self.counts.values()))
+        return dict(zip(self.counts, parts, strict=True))
+
+
 def images_of(
     classes: Mapping[str, list[Path]], cache_dir: str, name: str, size: int, colour: Colour
-) -> dict[str, Tensor]:
-    """The images of each class, uint8 `[images, C, size, size]`: decoded in threads or cached.
+) -> Decoded:
+    """The images of each class: decoded in threads, or from the cache.
 
     Args:
         name: begins the name of the file in the cache.
@@ -60,23 +82,41 @@ def images_of(
         "colour": colour.value,
         "files": _listing(files),
     }
-    arrays = cached(cache_dir, name, key, lambda: _decode_all(files, size, colour))
-    images = torch.from_numpy(arrays["images"])
-    counts = [len(paths) for paths in classes.values()]
-    return dict(zip(classes, images.split(counts), strict=True))
+    counts = {each: len(paths) for each, paths in classes.items()}
+    shape = len(files), len(MODES[colour]), size, size
+    decode_all = partial(_decode_all, files, size, colour)
+    if math.prod(shape) > TOO_MANY:
+        images, digests = mapped(cache_dir, name, key, shape, decode_all)
+        return Decoded(images, counts, digests)
+
+    def build() -> Arrays:
+        images = np.empty(shape, np.uint8)
+        for place, picture in enumerate(decode_all()):
+            images[place] = picture
+        return {"images": images}
+
+    return Decoded(torch.from_numpy(cached(cache_dir, name, key, build)["images"]), counts)
 
 
 def tasks_of(
-    images: Mapping[str, Tensor], splits: Mapping[str, Iterable[str]], device: torch.device
+    decoded: Decoded,
+    splits: Mapping[str, Iterable[str]],
+    device: torch.device,
+    invert: bool = False,
 ) -> ImageTasks:
-    """A source of tasks from the images of each class and the classes of each split."""
-    none = next(iter(images.values()))[:0]  # a split may have lost all of its classes
-    chosen = {split: {name: images[name] for name in names} for split, names in splits.items()}
-    tables = {split: torch.cat([none, *of_class.values()]) for split, of_class in chosen.items()}
-    sizes = {
-        split: {name: len(of_class[name]) for name in of_class}
-        for split, of_class in chosen.items()
-    }
+    """A source of tasks from all images and the classes of each split."""
+    counts = torch.tensor([*decoded.counts.values()])
+    ends = dict(zip(decoded.counts, counts.cumsum(0).tolist(), strict=True))
+    tables: dict[str, Tensor | Mapped] = {}
+    for split, names in splits.items():
+        ranges = [torch.arange(ends[name] - decoded.counts[name], ends[name]) for name in names]
+        rows = torch.cat([torch.arange(0), *ranges])  # a split may have lost all of its classes
+        if decoded.digests is not None:
+            tables[split] = Mapped(decoded.images, decoded.digests, rows, invert)
+        else:
+            images = decoded.images[rows]
+            tables[split] = 255 - images if invert else images
+    sizes = {split: {name: decoded.counts[name] for name in splits[split]} for split in splits}
     return ImageTasks(tables, device, sizes)
 
 
@@ -90,8 +130,7 @@ def _listing(files: list[Path]) -> str:
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
-def _decode_all(files: list[Path], size: int, colour: Colour) -> Arrays:
-    images = np.empty((len(files), len(MODES[colour]), size, size), np.uint8)
+def _decode_all(files: list[Path], size: int, colour: Colour) -> Iterator[Picture]:
     read = partial(_decode, size=size, colour=colour)
     with (
         Progress("Decoding the images (once)", len(files), "images") as progress,
@@ -99,10 +138,9 @@ def _decode_all(files: list[Path], size: int, colour: Colour) -> Arrays:
         ThreadPoolExecutor() as pool,
     ):
         # What is left of the map is cancelled when one of the files raises.
-        for place, picture in enumerate(pool.map(read, files)):
-            images[place] = picture
+        for picture in pool.map(read, files):
+            yield picture
             progress.advance()
-    return {"images": images}
 
 
 def _decode(path: Path, size: int, colour: Colour) -> Picture:

@@ -9,7 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fewshot_cli.data.images import mapped
 from fewshot_cli.data.images.augmentation import Augmentation
+from fewshot_cli.data.images.mapped import Mapped
 from fewshot_cli.data.task import TaskBatch, TaskShape
 
 
@@ -18,18 +20,21 @@ class ImageTasks:
 
     Args:
         images: for each split, every image of every class, uint8 `[classes, samples, C, H, W]`,
-            or with `sizes` `[images, C, H, W]`, class after class.
+            or with `sizes` `[images, C, H, W]`, class after class, in memory or mapped.
         device: where the images lie and the tasks are made.
         sizes: for each split, how many images each class has, by name.
     """
 
     def __init__(
         self,
-        images: Mapping[str, Tensor],
+        images: Mapping[str, Tensor | Mapped],
         device: torch.device,
         sizes: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
-        self.images = {split: table.to(device) for split, table in images.items()}
+        self.images = {
+            split: table if isinstance(table, Mapped) else table.to(device)
+            for split, table in images.items()
+        }
         self.sizes = sizes or {
             split: {str(place): table.shape[1] for place in range(len(table))}
             for split, table in images.items()
@@ -49,7 +54,10 @@ class ImageTasks:
         digest = hashlib.sha256()
         for split, table in self.images.items():
             digest.update(repr((split, list(self.sizes[split].items()), table.shape)).encode())
-            digest.update(table.cpu().contiguous().numpy().data)
+            if isinstance(table, Mapped):
+                digest.update(b"".join(table.digests()))
+            else:
+                digest.update(table.cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def sample(
@@ -59,8 +67,14 @@ class ImageTasks:
 
         Pixels are float32 in [0, 1].
         """
+        places, classes = self.draw(split, tasks, shape, generator)
+        return self.batch(self.examples(split, places, generator), classes, shape)
+
+    def draw(
+        self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The places of each task's images in the split, `[T, N, K+Q]`; its classes, `[T, N]`."""
         ways, shots, queries = shape.ways, shape.shots, shape.queries
-        images = self.images[split].view(-1, *self.input_shape)
         counts = self._counts[split]
         first = counts.cumsum(0) - counts  # each class's first image
         samples = int(counts.max())
@@ -69,17 +83,40 @@ class ImageTasks:
         keys = torch.rand(tasks, ways, samples, generator=generator)
         if int(counts.min()) < samples:
             keys[torch.arange(samples) >= counts[chosen][..., None]] = -1  # no such image
-        picks = first[chosen][..., None] + keys.topk(shots + queries).indices
-        drawn = images[picks.to(self.device)].float() / 255  # [T, N, K+Q, C, H, W]
+        return first[chosen][..., None] + keys.topk(shots + queries).indices, chosen
+
+    def pixels(self, split: str, places: Tensor) -> Tensor:
+        """The images at places of a split, uint8 `[..., C, H, W]`, on the device."""
+        table = self.images[split]
+        if isinstance(table, Mapped):
+            return table[places].to(self.device)
+        return table.view(-1, *self.input_shape)[places.to(self.device)]
+
+    def digests(self, split: str) -> list[bytes]:
+        """What tells the images of a split apart, by their pixels."""
+        table = self.images[split]
+        if isinstance(table, Mapped):
+            return table.digests()
+        return [mapped.digest(image) for image in table.cpu().view(-1, *self.input_shape)]
+
+    def examples(self, split: str, places: Tensor, generator: torch.Generator) -> Tensor:
+        """The same in [0, 1]; images of meta-train are augmented where that is asked for."""
+        drawn = self.pixels(split, places).float() / 255
         if split == "train" and self.augment is not None:
             drawn = self.augment(drawn.flatten(0, 2), generator).view_as(drawn)
+        return drawn
+
+    def batch(self, drawn: Tensor, classes: Tensor, shape: TaskShape) -> TaskBatch:
+        """Tasks from their examples, `[T, N, K+Q, ...]`, and the classes that these are of."""
+        ways, shots, queries = shape.ways, shape.shots, shape.queries
+        tasks = len(drawn)
         labels = torch.arange(ways, device=self.device)
         return TaskBatch(
             support_x=drawn[:, :, :shots].flatten(1, 2),
             support_y=labels.repeat_interleave(shots).expand(tasks, -1),
             query_x=drawn[:, :, shots:].flatten(1, 2),
             query_y=labels.repeat_interleave(queries).expand(tasks, -1),
-            classes=chosen.to(self.device),
+            classes=classes.to(self.device),
         )
 
 
