@@ -145,7 +145,7 @@ def test_two_rates_resume_where_they_were() -> None:
     second = build(
         "maml", copy.deepcopy(first.net), "algo.backbone_lr=0.1", "algo.meta_optimizer=adam"
     )
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
     for learner in (first, second):
         learner.meta_update(tasks(), torch.Generator())
     assert all(map(torch.equal, first.net.parameters(), second.net.parameters()))
