@@ -48,7 +48,7 @@ def forks() -> BaseContext:
     context = get_context("forkserver")
     modules = [name for name in modules if name != "fewshot_cli.__main__"]
     # Torch's first optimiser imports this, for some seconds.
-    context.set_forkserver_preload([*modules, "torch._dynamo"])
+    context.set_forkserver_preload([*modules, "torch._dynamo", "timm"])
     return context
 
 

@@ -79,9 +79,24 @@ class FrozenTasks:
     def sample(
         self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
     ) -> TaskBatch:
-        """Draw as `ImageTasks.sample` does; augmented images are new, and so are their features."""
+        """Draw as `ImageTasks.sample` does."""
+        return self.drawn(split, *self.draw(split, tasks, shape, generator), shape, generator)
+
+    def draw(
+        self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        return self.source.draw(split, tasks, shape, generator)
+
+    def drawn(
+        self,
+        split: str,
+        places: Tensor,
+        classes: Tensor,
+        shape: TaskShape,
+        generator: torch.Generator,
+    ) -> TaskBatch:
+        """The tasks that `draw` chose; augmented images are new, and so are their features."""
         source = self.source
-        places, classes = source.draw(split, tasks, shape, generator)
         if split == "train" and source.augment is not None:
             images = source.examples(split, places, generator)
             features = self.frozen(images.flatten(0, 2)).unflatten(0, places.shape)

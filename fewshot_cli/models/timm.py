@@ -65,10 +65,10 @@ def build(config: TimmConfig, input_shape: tuple[int, ...], outputs: int) -> Net
     weights = dict(backbone.named_parameters())
     for name in _frozen(backbone, config.freeze):
         weights[name].requires_grad_(False)
+    layers, width = _in_a_row(backbone, input_shape[-1])
     for module in backbone.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             _set_statistics(module, config)
-    layers, width = _in_a_row(backbone, input_shape[-1])
     net = Network(Preprocess(cfg["mean"], cfg["std"]), *layers, nn.Linear(width, outputs))
     net.statistics = config.statistics
     return net.to(memory_format=torch.channels_last)

@@ -87,7 +87,7 @@ def _check_acceleration(config: Config) -> None:
 
 def _check_model(config: Config) -> None:
     model, data = config.model, config.data
-    if model.images_only and data.image_size is None:
+    if model.images_only and (data.regression if model.sized else data.image_size is None):
         raise UserError(
             f"model={model.name}: takes images, and data={data.name} has none; choose model=mlp"
         )
@@ -111,7 +111,8 @@ def _check_classes(config: Config) -> None:
         shares = list(asdict(data.fractions).values())
         if abs(sum(shares) - 1) > 1e-6:
             raise UserError(f"data.fractions={'+'.join(map(str, shares))}: expected a sum of 1")
-    for name in ("image_size",) if data.counted else ("image_size", "samples", "classes"):
+    sized = () if config.model.sized else ("image_size",)
+    for name in sized if data.counted else (*sized, "samples", "classes"):
         if getattr(data, name) is None:
             raise UserError(f"data.{name}=null: data={data.name} needs a value")
     if data.counted:

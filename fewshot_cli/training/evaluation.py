@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
 from fewshot_cli.algorithms.base import Learner, answers
+from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import Scores, TaskBatch, score
 from fewshot_cli.models import Network
+from fewshot_cli.models.features import FrozenTasks
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.measure import ACCURACY, LOSS
@@ -55,9 +57,7 @@ def evaluate(
     by_step: list[list[Scores]] = [[] for _ in range(first_step, steps + 1)]
     with Progress(label, tasks, "tasks") as progress:
         for first in range(0, tasks, TASKS_A_DRAW):
-            drawn = setup.source.sample(split, TASKS_A_DRAW, setup.test_shape, draws)
-            kept = next(drawn.split(min(TASKS_A_DRAW, tasks - first)))
-            for chunk in kept.split(setup.eval_chunk):
+            for chunk in _chunks(setup, split, min(TASKS_A_DRAW, tasks - first), draws):
                 for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
                     if told_to_stop():
                         raise StoppedError
@@ -70,6 +70,20 @@ def evaluate(
                         by_step[step - first_step].append(scores)
                 progress.advance(len(chunk), shown(Scores.concatenate(by_step[-1])))
     return [Scores.concatenate(parts) for parts in by_step]
+
+
+def _chunks(setup: Setup, split: str, tasks: int, draws: torch.Generator) -> Iterator[TaskBatch]:
+    """The first tasks of the next draw, in batches that adapt at once."""
+    source, shape, size = setup.source, setup.test_shape, setup.eval_chunk
+    if not isinstance(source, ImageTasks | FrozenTasks):
+        drawn = source.sample(split, TASKS_A_DRAW, shape, draws)
+        yield from next(drawn.split(tasks)).split(size)
+        return
+    # A draw's images need not be in memory together.
+    places, classes = source.draw(split, TASKS_A_DRAW, shape, draws)
+    for first in range(0, tasks, size):
+        part = slice(first, min(first + size, tasks))
+        yield source.drawn(split, places[part], classes[part], shape, draws)
 
 
 def predict(learner: Learner, tasks: TaskBatch, net: Network, transductive: bool) -> Tensor:

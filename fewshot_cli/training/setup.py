@@ -73,7 +73,7 @@ def prepare(config: Config, begins: bool = False) -> Setup:
     make_deterministic()
     torch.set_num_threads(config.threads or THREADS)
     keep_freed_memory()
-    device, source = device_and_data(config)
+    device, source = device_and_data(config, begins)
     outputs = outputs_of(config, config.ways, source.train_classes)
     whole = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
     if begins and config.init is not None:
@@ -156,7 +156,7 @@ def frozen(config: Config, still: Network) -> Frozen:
     return Frozen(still, key, config.cache_dir, config.precision is Precision.bf16)
 
 
-def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
+def device_and_data(config: Config, begins: bool = True) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
     Leaves the fingerprint of what `data.root` holds in the config.
@@ -167,7 +167,7 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = device_named(config.device)
-    if config.init is not None:
+    if begins and config.init is not None:
         init_weights(config.init)
     size = models.image_size(config.model) or config.data.image_size
     source = data.load(replace(config.data, image_size=size), config.cache_dir, device)

@@ -67,8 +67,7 @@ class ImageTasks:
 
         Pixels are float32 in [0, 1].
         """
-        places, classes = self.draw(split, tasks, shape, generator)
-        return self.batch(self.examples(split, places, generator), classes, shape)
+        return self.drawn(split, *self.draw(split, tasks, shape, generator), shape, generator)
 
     def draw(
         self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
@@ -84,6 +83,17 @@ class ImageTasks:
         if int(counts.min()) < samples:
             keys[torch.arange(samples) >= counts[chosen][..., None]] = -1  # no such image
         return first[chosen][..., None] + keys.topk(shots + queries).indices, chosen
+
+    def drawn(
+        self,
+        split: str,
+        places: Tensor,
+        classes: Tensor,
+        shape: TaskShape,
+        generator: torch.Generator,
+    ) -> TaskBatch:
+        """The tasks that `draw` chose, or some of them."""
+        return self.batch(self.examples(split, places, generator), classes, shape)
 
     def pixels(self, split: str, places: Tensor) -> Tensor:
         """The images at places of a split, uint8 `[..., C, H, W]`, on the device."""
