@@ -80,6 +80,8 @@ def adapt(
         query_files(query)
     model = inference.adapt(run, support, [*(overrides or []), *told])
     print(f"Adapted {shown(run)} to {len(model.classes)} classes")
+    if model.chosen is not None:
+        print(model.chosen)
     if query is not None:
         judge(model, query, support, out)
     if save is not None:

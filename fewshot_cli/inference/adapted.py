@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fewshot_cli import algorithms, models
+from fewshot_cli.algorithms.base import Algorithm
 from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.inference.choosing import choose
 from fewshot_cli.inference.images import Form, support_set
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.runs.directory import RunDirectory
@@ -47,19 +50,25 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
 
     device = device_named(config.device)
     net = models.build(config.model, form.shape, len(classes)).to(device)
-    algorithm = algorithms.build(net, config.algo, config.iterations, Acceleration(chunk=1))
-    checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
-    shown = images.to(device).float() / 255
-    none = shown[:0], labels[:0].to(device)
-    task = TaskBatch(*(field[None] for field in (shown, labels.to(device), *none)))
+
+    def at_rate(rate: float) -> Algorithm:
+        algo = replace(config.algo, inner_lr=rate)
+        algorithm = algorithms.build(net, algo, config.iterations, Acceleration(chunk=1))
+        checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
+        return algorithm
+
+    shown, labels = images.to(device).float() / 255, labels.to(device)
+    told = {each.partition("=")[0].strip("+ ") for each in overrides}
+    setting, chosen = choose(at_rate, shown, labels, classes, config, told)
+    task = TaskBatch(*(field[None] for field in (shown, labels, shown[:0], labels[:0])))
     draws = generator(config.eval.seed, "test inner batches")
-    *_, learner = algorithm.adapt(task, config.algo.eval_steps, draws)
+    *_, learner = at_rate(setting.rate).adapt(task, setting.steps, draws)
     with torch.no_grad():  # theta has served
         for weight, phi in zip(net.parameters(), learner.weights(), strict=True):
             weight.copy_(phi)
     together = config.eval.transductive
     judge = Judge(net, shown, together)
-    return Model(judge, config.model, classes, form, together, device)
+    return Model(judge, config.model, classes, form, together, device, chosen)
 
 
 def _may_change() -> set[str]:

@@ -48,6 +48,8 @@ class Model:
         network: which model the judge's network is.
         classes: the names of the N support folders.
         transductive: the images of a query folder are judged all in one batch, or one by one.
+        chosen: a line that says which steps and inner rate `adapt` chose, and why; None where
+            nothing was to choose.
     """
 
     judge: Callable[[Tensor], Tensor]
@@ -56,6 +58,7 @@ class Model:
     form: Form
     transductive: bool
     device: torch.device
+    chosen: str | None = None
 
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
