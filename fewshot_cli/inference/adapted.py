@@ -29,6 +29,9 @@ from fewshot_cli.training.setup import device_named
 def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Adapt what a run learned to the classes of a support folder, as its meta-test would.
 
+    With two images or more of each class, the steps and the inner rate are chosen by
+    cross-validation, unless an override sets them (see choosing.py).
+
     The classes may be more or fewer than the run's ways: MAML and its kind and Reptile begin with
     a head whose rows are the mean of those that they learned, fine-tuning with a fresh one, and
     prototypical networks have none.
