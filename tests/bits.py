@@ -47,6 +47,7 @@ def commands(conf: Path, folder: Path) -> list[list[str]]:
 
     support = little_folder(folder / "support", classes=3)
     judging = ["--support", str(support), "--query", str(support)]
+    setting = ["algo.eval_steps=3", "algo.inner_lr=0.1"]  # which some commits choose themselves
     little = choosing("folder", folder)
     classes = ["data.classes.train=11", "data.classes.valid=5", "data.classes.test=16"]
     omniglot = [f"data.root={little_omniglot(folder / 'omniglot', characters=8)}", *classes]
@@ -75,8 +76,13 @@ def commands(conf: Path, folder: Path) -> list[list[str]]:
         ["evaluate", "runs/algo anil", "eval.tasks=9", "eval.queries=3"],
         ["evaluate", "runs/algo maml", "ways=4", "algo.eval_steps=5"],
         *(
-            ["adapt", f"runs/{name}", *judging, "--out", f"judged/{name}"]
-            for name in ("folder", "algo protonet", "algo finetune", "algo anil")
+            ["adapt", f"runs/{name}", *judging, *told, "--out", f"judged/{name}"]
+            for name, told in (
+                ("folder", setting),
+                ("algo protonet", []),
+                ("algo finetune", setting),
+                ("algo anil", setting),
+            )
         ),
     ]
 

@@ -1,7 +1,7 @@
-"""`fewshot adapt`: a run adapted to a user's own classes; leaves predictions.csv and .png.
+"""`fewshot adapt`: a run adapted to a user's own classes; judges images, or keeps the model.
 
-Raises UserError where the run, an override, a folder or an image is wrong, before anything is
-written.
+Raises UserError where the run, an option, an override, a folder or an image is wrong, before
+anything is written.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typer
 
 from fewshot_cli.arguments import Overrides, Predictions, Run, Together
 from fewshot_cli.runs.directory import shown
+from fewshot_cli.settings.errors import UserError
 
 
 def adapt(
@@ -23,10 +24,18 @@ def adapt(
             "--support", metavar="DIR", help="A folder for each class, with an image or more."
         ),
     ],
-    query: Annotated[Path, typer.Option("--query", metavar="DIR", help="Images to judge.")],
     overrides: Overrides = None,
+    query: Annotated[
+        Path | None,
+        typer.Option("--query", metavar="DIR", help="Images to judge.", show_default=False),
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=0, help="Adaptation steps; else those of the run's test.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Adaptation steps; else chosen by cross-validation over the support folder.",
+            show_default=False,
+        ),
     ] = None,
     together: Together = None,
     save: Annotated[
@@ -46,23 +55,35 @@ def adapt(
     of those that they learned; fine-tuning always begins with a fresh one; prototypical networks
     need none. Where the query folder has the same folders of classes, the accuracy is shown.
 
+    With two images or more of each class, cross-validation over the support folder chooses the
+    number of steps and the inner rate; --steps and algo.inner_lr= set them.
+
     fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY
 
-    fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY --steps 10 --save model.pt
+    fewshot adapt outputs/runs/NAME --support SUPPORT --save model.pt --steps 10 algo.inner_lr=0.4
     """
+    if query is None:
+        if save is None:
+            raise UserError("nothing to do: expected --query DIR, --save FILE or both")
+        if out is not None:
+            raise UserError(f"--out {out}: nothing is judged; expected --query DIR too")
     from fewshot_cli import inference
     from fewshot_cli.inference import saved
     from fewshot_cli.inference.images import query_files
-    from fewshot_cli.plots.judged import leave
+    from fewshot_cli.plots.judged import judge
 
     told = [f"algo.eval_steps={steps}"] if steps is not None else []
     told += [f"eval.transductive={together}"] if together is not None else []
     if save is not None:
         saved.check(save)
-    query_files(query)
+    if query is not None:
+        query_files(query)
     model = inference.adapt(run, support, [*(overrides or []), *told])
     print(f"Adapted {shown(run)} to {len(model.classes)} classes")
-    leave(model.predict(query), model.transductive, out)
+    if model.chosen is not None:
+        print(model.chosen)
+    if query is not None:
+        judge(model, query, support, out)
     if save is not None:
         saved.save(model, save)
         print(f"Next:  fewshot predict {shown(save)} DIR")

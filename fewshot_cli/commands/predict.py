@@ -34,12 +34,12 @@ def predict(
     """
     from fewshot_cli import inference
     from fewshot_cli.inference.images import query_files
-    from fewshot_cli.plots.judged import leave
+    from fewshot_cli.plots.judged import judge
 
     query_files(query)
-    judge = inference.load(model, device)
+    judging = inference.load(model, device)
     try:
-        judge = judge if together is None else judge.judging(together)
+        judging = judging if together is None else judging.judging(together)
     except UserError as error:
         raise UserError(f"{model}: {error}") from error
-    leave(judge.predict(query), judge.transductive, out)
+    judge(judging, query, model, out)

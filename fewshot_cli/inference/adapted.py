@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fewshot_cli import algorithms, models
+from fewshot_cli.algorithms.base import Algorithm
 from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.inference.choosing import choose
 from fewshot_cli.inference.images import Form, support_set
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.runs.directory import RunDirectory
@@ -25,6 +28,9 @@ from fewshot_cli.training.setup import device_named
 
 def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Adapt what a run learned to the classes of a support folder, as its meta-test would.
+
+    With two images or more of each class, the steps and the inner rate are chosen by
+    cross-validation, unless an override sets them (see choosing.py).
 
     The classes may be more or fewer than the run's ways: MAML and its kind and Reptile begin with
     a head whose rows are the mean of those that they learned, fine-tuning with a fresh one, and
@@ -47,19 +53,25 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
 
     device = device_named(config.device)
     net = models.build(config.model, form.shape, len(classes)).to(device)
-    algorithm = algorithms.build(net, config.algo, config.iterations, Acceleration(chunk=1))
-    checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
-    shown = images.to(device).float() / 255
-    none = shown[:0], labels[:0].to(device)
-    task = TaskBatch(*(field[None] for field in (shown, labels.to(device), *none)))
+
+    def at_rate(rate: float) -> Algorithm:
+        algo = replace(config.algo, inner_lr=rate)
+        algorithm = algorithms.build(net, algo, config.iterations, Acceleration(chunk=1))
+        checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
+        return algorithm
+
+    shown, labels = images.to(device).float() / 255, labels.to(device)
+    told = {each.partition("=")[0].strip("+ ") for each in overrides}
+    setting, chosen = choose(at_rate, shown, labels, classes, config, told)
+    task = TaskBatch(*(field[None] for field in (shown, labels, shown[:0], labels[:0])))
     draws = generator(config.eval.seed, "test inner batches")
-    *_, learner = algorithm.adapt(task, config.algo.eval_steps, draws)
+    *_, learner = at_rate(setting.rate).adapt(task, setting.steps, draws)
     with torch.no_grad():  # theta has served
         for weight, phi in zip(net.parameters(), learner.weights(), strict=True):
             weight.copy_(phi)
     together = config.eval.transductive
     judge = Judge(net, shown, together)
-    return Model(judge, config.model, classes, form, together, device)
+    return Model(judge, config.model, classes, form, together, device, chosen)
 
 
 def _may_change() -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from fewshot_cli.progress import Progress
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Colour
 
+BATCH = 64  # images that are decoded at once
+
 
 @dataclass(frozen=True)
 class Form:
@@ -24,13 +27,8 @@ class Form:
     shape: tuple[int, int, int]
     invert: bool
 
-    def read(self, files: Sequence[Path]) -> tuple[Tensor, dict[int, str]]:
-        """Decode in threads.
-
-        Returns:
-            The images, uint8 `[B, C, S, S]`, and for the place of each file that cannot be
-            decoded the reason; there the image is blank.
-        """
+    def read(self, files: Sequence[Path]) -> Decoded:
+        """Decode in threads."""
         channels, size, _ = self.shape
         colour = Colour.grey if channels == 1 else Colour.rgb
         images = np.zeros((len(files), *self.shape), np.uint8)
@@ -42,15 +40,42 @@ class Form:
             except Exception as error:  # as many kinds as there are decoders
                 faults[place] = fault(error)
 
-        with (
-            Progress("Decoding the images", len(files), "images") as progress,
-            strict(),
-            ThreadPoolExecutor() as pool,
-        ):
-            for _ in pool.map(one, range(len(files))):
-                progress.advance()
-        table = torch.from_numpy(images)
-        return (255 - table if self.invert else table), faults
+        with strict(), ThreadPoolExecutor() as pool:
+            list(pool.map(one, range(len(files))))
+        kept = [place for place in range(len(files)) if place not in faults]
+        table = torch.from_numpy(images[kept])
+        return Decoded(
+            [files[place] for place in kept],
+            255 - table if self.invert else table,
+            {files[place]: why for place, why in sorted(faults.items())},
+        )
+
+
+class Decoded(NamedTuple):
+    """Files, their images, uint8 `[B, C, S, S]`, and why other files cannot be decoded."""
+
+    files: list[Path]
+    images: Tensor
+    faults: dict[Path, str]
+
+
+def batches(files: Sequence[Path], form: Form, label: str) -> Iterator[Decoded]:
+    """Decode files, at most `BATCH` at once; a bar counts those that have been made use of."""
+    with Progress(label, len(files), "images") as progress:
+        for first in range(0, len(files), BATCH):
+            batch = form.read(files[first : first + BATCH])
+            yield batch
+            progress.advance(len(batch.files) + len(batch.faults))
+
+
+def joined(parts: Iterable[Decoded]) -> Decoded:
+    """Batches as one."""
+    files, images, faults = zip(*parts, strict=True)
+    return Decoded(
+        [file for part in files for file in part],
+        torch.cat(images),
+        {file: why for part in faults for file, why in part.items()},
+    )
 
 
 def support_set(root: Path, form: Form) -> tuple[list[str], Tensor, Tensor]:
@@ -66,10 +91,9 @@ def support_set(root: Path, form: Form) -> tuple[list[str], Tensor, Tensor]:
     if len(classes) < 2:
         raise UserError(f"{root}: has 1 folder with images; expected one for each of 2 classes")
     files = [file for of_class in classes.values() for file in of_class]
-    images, faults = form.read(files)
-    if faults:
-        place, why = min(faults.items())
-        raise UserError(f"{files[place]}: expected an image ({why})")
+    _, images, faults = joined(batches(files, form, "Decoding the images"))
+    for file, why in faults.items():
+        raise UserError(f"{file}: expected an image ({why})")
     labels = torch.arange(len(classes))
     counts = torch.tensor([len(of_class) for of_class in classes.values()])
     return list(classes), images, labels.repeat_interleave(counts)
@@ -84,24 +108,3 @@ def query_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     return [file for folder in scan(root, loose=True).classes.values() for file in folder]
-
-
-def query_set(root: Path, form: Form) -> tuple[list[str], Tensor, dict[str, str]]:
-    """All images below a folder, or one image file.
-
-    Returns:
-        The paths below `root`, the images, uint8 `[B, C, S, S]`, and the files that could not be
-        decoded with the reason; they are left out.
-
-    Raises:
-        UserError: there is no image.
-    """
-    files = query_files(root)
-    images, faults = form.read(files)
-    below = root.parent if root.is_file() else root
-    names = [file.relative_to(below).as_posix() for file in files]
-    kept = [place for place in range(len(files)) if place not in faults]
-    if not kept:
-        raise UserError(f"{files[0]}: expected an image ({faults[0]})")
-    left_out = {names[place]: why for place, why in sorted(faults.items())}
-    return [names[place] for place in kept], images[kept], left_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -10,7 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fewshot_cli.inference.images import Form, query_set
+from fewshot_cli.inference.images import Decoded, Form, batches, joined, query_files
+from fewshot_cli.inference.least_sure import LeastSure
 from fewshot_cli.inference.predictions import Predictions
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import ModelConfig
@@ -47,6 +48,8 @@ class Model:
         network: which model the judge's network is.
         classes: the names of the N support folders.
         transductive: the images of a query folder are judged all in one batch, or one by one.
+        chosen: a line that says which steps and inner rate `adapt` chose, and why; None where
+            nothing was to choose.
     """
 
     judge: Callable[[Tensor], Tensor]
@@ -55,6 +58,7 @@ class Model:
     form: Form
     transductive: bool
     device: torch.device
+    chosen: str | None = None
 
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
@@ -66,13 +70,37 @@ class Model:
     def predict(self, query: str | Path) -> Predictions:
         """Judge all images below a folder, or one image file.
 
+        Unless the images are judged all in one batch, no more than a few are in memory.
+
         Raises:
             UserError: there is no image that can be decoded.
         """
-        files, images, left_out = query_set(Path(query), self.form)
-        said = self.probabilities(images)
-        seen = 255 - images if self.form.invert else images
-        return Predictions(files, seen, said, self.classes, left_out)
+        root = Path(query)
+        files, judged, sheet = list[Path](), list[Tensor](), LeastSure()
+        faults = dict[Path, str]()
+        for batch in self._batches(query_files(root)):
+            faults |= batch.faults
+            if batch.files:
+                files += batch.files
+                judged.append(self.probabilities(batch.images))
+                sheet.add(255 - batch.images if self.form.invert else batch.images, judged[-1])
+        if not files:
+            file, why = next(iter(faults.items()))
+            raise UserError(f"{file}: expected an image ({why})")
+        below = root.parent if root.is_file() else root
+        return Predictions(
+            [file.relative_to(below).as_posix() for file in files],
+            sheet.thumbnails,
+            torch.cat(judged),
+            self.classes,
+            {file.relative_to(below).as_posix(): why for file, why in faults.items()},
+        )
+
+    def _batches(self, files: list[Path]) -> Iterable[Decoded]:
+        """Query images that are judged before the next ones are decoded."""
+        if self.transductive:
+            return [joined(batches(files, self.form, "Decoding the images"))]
+        return batches(files, self.form, "Judging the images")
 
     def judging(self, transductive: bool) -> Model:
         """The same model, which judges images all in one batch, or one by one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,14 @@ class Predictions:
 
     Attributes:
         files: paths below the query folder.
-        images: uint8 `[B, C, S, S]`, as they are in the files, in the size of the network's.
+        thumbnails: of the images that a contact sheet shows, by their place in `files`, as they are
+            in the files: uint8 `[C, S, S]` (see least_sure.py).
         probabilities: `[B, N]`.
         left_out: files that could not be decoded, and why.
     """
 
     files: list[str]
-    images: Tensor
+    thumbnails: dict[int, Tensor]
     probabilities: Tensor
     classes: list[str]
     left_out: dict[str, str]
@@ -35,7 +37,8 @@ class Predictions:
     @property
     def predicted(self) -> list[int]:
         """The class of each image, by its place in `classes`."""
-        return [int(place) for place in self.probabilities.argmax(-1)]
+        places: list[int] = self.probabilities.argmax(-1).tolist()
+        return places
 
     @property
     def right(self) -> list[bool | None]:
@@ -51,13 +54,10 @@ class Predictions:
         return ["file", "predicted", "probability", *self.classes]
 
     @property
-    def rows(self) -> list[list[str | float]]:
-        return [
-            [file, self.classes[place], own[place], *own]
-            for file, place, own in zip(
-                self.files, self.predicted, self.probabilities.tolist(), strict=True
-            )
-        ]
+    def rows(self) -> Iterator[list[str | float]]:
+        for file, place, said in zip(self.files, self.predicted, self.probabilities, strict=True):
+            own = said.tolist()
+            yield [file, self.classes[place], own[place], *own]
 
     @property
     def table(self) -> DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewshot_cli.compare import style
-from fewshot_cli.inference.predictions import Predictions
+from fewshot_cli.inference.model import Model
 from fewshot_cli.plots import contact_sheet
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import new_name, shown
@@ -13,16 +13,34 @@ from fewshot_cli.runs.directory import new_name, shown
 NAMED = 3  # files that could not be decoded, of those that are said
 
 
-def leave(predictions: Predictions, together: bool, out: Path | None) -> None:
-    """Write predictions.csv and predictions.png, and say how many images were judged right."""
+def judge(model: Model, query: Path, known: Path, out: Path | None) -> None:
+    """Write predictions.csv and predictions.png, and say how many images were judged right.
+
+    Args:
+        known: what names the classes, the support folder or the model's file.
+
+    Raises:
+        UserError: there is no image that can be decoded.
+    """
+    predictions = model.predict(query)
     for place, (name, why) in enumerate(predictions.left_out.items()):
         if place == NAMED:
             say(f"fewshot: left out {len(predictions.left_out) - NAMED} files more")
             break
         say(f"fewshot: left out {name}: {why}")
-    way = "all in one batch" if together else "each alone with the support set"
+    way = "all in one batch" if model.transductive else "each alone with the support set"
     print(f"Judged {len(predictions.files)} images, {way}")
-    print(_accuracy([right for right in predictions.right if right is not None]), end="")
+    right = [right for right in predictions.right if right is not None]
+    unknown = len(predictions.files) - len(right)
+    if right:
+        print(_accuracy(right))
+        if unknown:
+            print(f"{unknown} images are in no folder that is named as a class of {shown(known)}")
+    elif query.is_dir():
+        print(
+            f"No folder below {shown(query)} is named as a class of {shown(known)}, "
+            "so there is no accuracy"
+        )
     folder = out or Path("outputs/predictions") / new_name()
     predictions.write(folder / "predictions.csv")
     style.save(contact_sheet.draw(predictions), folder / "predictions.png")
@@ -30,14 +48,12 @@ def leave(predictions: Predictions, together: bool, out: Path | None) -> None:
 
 
 def _accuracy(right: list[bool]) -> str:
-    """A line with Wilson's interval over the images whose class is known, all of one task."""
-    if not right:
-        return ""
+    """With Wilson's interval over the images whose class is known, all of one task."""
     from scipy.stats import binomtest
 
     low, high = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
     mean = sum(right) / len(right)
     return (
         f"Accuracy {mean:.2%} of {len(right)} images of 1 task, "
-        f"95 % interval {low:.2%} to {high:.2%}\n"
+        f"95 % interval {low:.2%} to {high:.2%}"
     )

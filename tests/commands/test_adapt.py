@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pandas as pd
 import pytest
 from conftest import Command
 from helpers import drawings, untrained
+
+TOLD = ["--steps", "3", "algo.inner_lr=0.4", "--one-by-one"]  # nothing is left to choose
 
 
 @pytest.fixture
@@ -28,10 +31,11 @@ def test_adapt_predict_and_the_program_agree(here: Path, fewshot: Command) -> No
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         assert lines[0] == "Adapted run to 7 classes"
-        assert lines[1] == "Judged 14 images, all in one batch"
-        assert lines[2].startswith("Accuracy ")
-        assert " of 14 images of 1 task, 95 % interval " in lines[2]
-        assert lines[3:] == [f"Files: adapt {file}", f"Next:  fewshot predict {file} DIR"]
+        assert lines[1].startswith("Took an inner rate of 0.4, as in the run's test: class char")
+        assert lines[2] == "Judged 14 images, all in one batch"
+        assert lines[3].startswith("Accuracy ")
+        assert " of 14 images of 1 task, 95 % interval " in lines[3]
+        assert lines[4:] == [f"Files: adapt {file}", f"Next:  fewshot predict {file} DIR"]
         done = fewshot("predict", file, "QUERY", "--out", file + " says")
         assert done.returncode == 0, done.stderr
     tables = [pd.read_csv(path) for path in sorted(here.glob("*/predictions.csv"))]
@@ -51,14 +55,41 @@ def test_images_without_classes_one_by_one_and_the_broken_left_out(
     (here / "LOOSE").mkdir()
     shutil.copy(here / "QUERY" / "character03" / "01.png", here / "LOOSE" / "ein Bild ä.png")
     (here / "LOOSE" / "broken.png").write_bytes(b"GIF89a")
-    done = fewshot("adapt", "run", "--support", "SUPPORT", "--query", "LOOSE", "--one-by-one")
+    done = fewshot("adapt", "run", *TOLD, "--support", "SUPPORT", "--query", "LOOSE")
     assert done.returncode == 0, done.stderr
     assert "fewshot: left out broken.png: " in done.stderr
     lines = done.stdout.splitlines()
-    assert lines[1] == "Judged 1 images, each alone with the support set"
-    assert lines[2].startswith("Files: outputs/predictions/")
-    table = pd.read_csv(here / lines[2].removeprefix("Files: ") / "predictions.csv")
+    assert lines[1:3] == [
+        "Judged 1 images, each alone with the support set",
+        "No folder below LOOSE is named as a class of SUPPORT, so there is no accuracy",
+    ]
+    assert lines[3].startswith("Files: outputs/predictions/")
+    table = pd.read_csv(here / lines[3].removeprefix("Files: ") / "predictions.csv")
     assert list(table["file"]) == ["ein Bild ä.png"]
+
+
+def test_it_chooses_where_classes_have_two_images(here: Path, fewshot: Command) -> None:
+    done = fewshot("adapt", "run", "--support", "QUERY", "--query", "SUPPORT")
+    assert done.returncode == 0, done.stderr
+    chosen = done.stdout.splitlines()[1]
+    assert re.match(r"(Took|Chose) .* 2-fold cross-validation over the support set", chosen)
+    assert "Cross-validation over the support set: " in done.stderr
+
+
+def test_a_model_can_be_saved_without_a_query(here: Path, fewshot: Command) -> None:
+    done = fewshot("adapt", "run", *TOLD, "--support", "SUPPORT", "--save", "model.pt")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "Adapted run to 7 classes",
+        "Next:  fewshot predict model.pt DIR",
+    ]
+    assert not (here / "outputs").exists()
+    (here / "QUERY" / "character03").rename(here / "QUERY" / "another")
+    done = fewshot("predict", "model.pt", "QUERY")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert " of 12 images of 1 task" in lines[1]
+    assert lines[2] == "2 images are in no folder that is named as a class of model.pt"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +99,11 @@ def test_images_without_classes_one_by_one_and_the_broken_left_out(
         (["run", "--support", "SUPPORT", "--query", "nowhere"], "nowhere: No such file"),
         (["nothing", "--support", "SUPPORT", "--query", "QUERY"], "nothing: expected a run dir"),
         (["run", "--query", "QUERY"], "Missing option '--support'"),
+        (["run", "--support", "SUPPORT"], "expected --query DIR, --save FILE or both"),
+        (
+            ["run", "--support", "SUPPORT", "--save", "model.pt", "--out", "there"],
+            "--out there: nothing is judged; expected --query DIR too",
+        ),
         (
             ["run", "--support", "SUPPORT", "--query", "QUERY", "--save", "model.txt"],
             "model.txt: expected a file that ends in .pt or .pt2",

@@ -3,14 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
-from fewshot_cli.inference.images import Form, query_set, support_set
-from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.inference.images import BATCH, Form, batches, joined, query_files, support_set
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import ModelConfig
 
 GREY, COLOUR = Form((1, 8, 8), invert=True), Form((3, 8, 8), invert=False)
 
@@ -39,36 +35,33 @@ def test_ink_is_one_where_the_run_had_it_so(tmp_path: Path) -> None:
     assert images[:, 0, 0, 0].tolist() == [255, 0]
 
 
-def test_a_sheet_shows_images_as_they_are_in_the_files(tmp_path: Path) -> None:
-    paint(tmp_path / "black.png", 0)
-    judge = Judge(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), torch.zeros(2, 1, 8, 8), True)
-    model = Model(judge, ModelConfig(), ["a", "b"], GREY, True, torch.device("cpu"))
-    assert int(model.predict(tmp_path).images.max()) == 0
-
-
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    files, images, _ = query_set(tmp_path, COLOUR)
-    assert files == ["moving.gif"]
+    files, images, _ = COLOUR.read(query_files(tmp_path))
+    assert files == [tmp_path / "moving.gif"]
     assert images[0, :, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_queries_lie_loose_or_in_folders_or_are_one_file(tmp_path: Path) -> None:
     one = paint(tmp_path / "b.png")
-    paint(tmp_path / "class" / "a.png")
-    files, images, left_out = query_set(tmp_path, GREY)
-    assert (files, len(images), left_out) == (["b.png", "class/a.png"], 2, {})
-    assert query_set(one, GREY)[0] == ["b.png"]
+    other = paint(tmp_path / "class" / "a.png")
+    assert query_files(tmp_path) == [one, other]
+    assert query_files(one) == [one]
 
 
-def test_a_broken_query_is_left_out_and_named(tmp_path: Path) -> None:
-    paint(tmp_path / "good.png", 7)
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    files, images, left_out = query_set(tmp_path, COLOUR)
-    assert files == ["good.png"]
-    assert torch.equal(images, torch.full((1, 3, 8, 8), 7, dtype=torch.uint8))
-    assert list(left_out) == ["broken.png"]
+def test_batches_hold_every_file_once_in_its_order(tmp_path: Path) -> None:
+    files = [tmp_path / f"{place:03}.png" for place in range(2 * BATCH + 3)]
+    for place, file in enumerate(files):
+        paint(file, place)
+    files[5].write_bytes(b"no image")
+    files[-1].write_bytes(b"no image")
+    parts = list(batches(files, Form((1, 8, 8), invert=False), "Decoding"))
+    assert [len(part.files) for part in parts] == [BATCH - 1, BATCH, 2]
+    kept, images, faults = joined(parts)
+    assert list(faults) == [files[5], files[-1]]
+    assert sorted([*kept, *faults]) == files
+    assert images[:, 0, 0, 0].tolist() == [int(file.stem) for file in kept]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +89,6 @@ def test_a_support_folder_that_cannot_be_used(
 
 def test_a_query_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no images; expected images"):
-        query_set(tmp_path, GREY)
-    (tmp_path / "broken.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"broken.png: expected an image"):
-        query_set(tmp_path, GREY)
+        query_files(tmp_path)
     with pytest.raises(UserError, match="nowhere"):
-        query_set(tmp_path / "nowhere", GREY)
+        query_files(tmp_path / "nowhere")

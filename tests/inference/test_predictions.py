@@ -9,7 +9,7 @@ from fewshot_cli.inference.predictions import Predictions
 
 SAID = Predictions(
     files=["cat/1.png", "dog/2.png", "3, b.png"],
-    images=torch.zeros(3, 1, 4, 4, dtype=torch.uint8),
+    thumbnails={},
     probabilities=torch.tensor([[0.75, 0.25], [0.625, 0.375], [0.125, 0.875]]),
     classes=["cat", "dog"],
     left_out={},

@@ -19,7 +19,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = little_folder(folder / "photos", classes=15)
     thirds = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
     chosen = ["data=folder", f"data.root='{root}'", *thirds, "model.channels=8"]
-    return adapt(untrained(folder / "run", *chosen), root / "gruppe 1")
+    told = ["algo.eval_steps=3", "algo.inner_lr=0.4"]
+    return adapt(untrained(folder / "run", *chosen), root / "gruppe 1", told)
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fewshot_cli.compare import style
+from fewshot_cli.inference.least_sure import LeastSure
 from fewshot_cli.inference.predictions import Predictions
 from fewshot_cli.plots import contact_sheet
 
@@ -16,8 +17,10 @@ def said(images: int, classes: int) -> Predictions:
     for image in range(images):
         probabilities[image, image % classes] = 0.5 + image / 100
     files = [f"c{image % 2}/{image}.png" for image in range(images)]
-    pixels = torch.zeros(images, 3, 4, 4, dtype=torch.uint8)
-    return Predictions(files, pixels, probabilities, [f"c{n}" for n in range(classes)], {})
+    sheet = LeastSure()
+    sheet.add(torch.zeros(images, 3, 4, 4, dtype=torch.uint8), probabilities)
+    names = [f"c{n}" for n in range(classes)]
+    return Predictions(files, sheet.thumbnails, probabilities, names, {})
 
 
 def words(predictions: Predictions) -> list[str]:
