@@ -27,6 +27,7 @@ from fewshot_cli.settings.schema import Config, ModelConfig
 from fewshot_cli.stacked import per_task
 
 WITHOUT_STEPS = ["protonet", "ncm", "ridge", "logistic"]  # nothing that a task moves
+TOGETHER = ["soft_kmeans"]  # which judges queries together, and leaves no weights
 BACKBONES = ["lite0", "timm"]  # pretrained, or as they might be
 IMAGE_MODELS = ["cnn4", "cnn4_pool", "fc", "mlp", "resnet12"]
 TINY = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.algorithms.base import Algorithm
@@ -19,11 +19,11 @@ from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import may_change
-from fewshot_cli.settings.schema import Config
+from fewshot_cli.settings.schema import Colour, Config
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.seeding import generator
-from fewshot_cli.training.setup import device_named
+from fewshot_cli.training.setup import device_named, frozen, outputs_of
 
 
 def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
@@ -45,14 +45,16 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
     """
     directory = RunDirectory(Path(run))
     config = compose.changed_config(directory.config, list(overrides), _may_change())
-    if config.data.image_size is None:
+    if config.data.regression:
         raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
     checkpoint, state = checkpoints.tested(directory, config.eval.checkpoint)
     form = Form(_shape(config, state), config.data.invert)
     classes, images, labels = support_set(Path(support), form)
 
     device = device_named(config.device)
-    net = models.build(config.model, form.shape, len(classes)).to(device)
+    outputs = outputs_of(config, len(classes), len(classes))
+    whole = models.build(config.model, form.shape, outputs).to(device)
+    still, net = whole.split()
 
     def at_rate(rate: float) -> Algorithm:
         algo = replace(config.algo, inner_lr=rate)
@@ -61,17 +63,32 @@ def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -
         return algorithm
 
     shown, labels = images.to(device).float() / 255, labels.to(device)
+    seen = shown if still is None else frozen(config, still)(shown)
     told = {each.partition("=")[0].strip("+ ") for each in overrides}
-    setting, chosen = choose(at_rate, shown, labels, classes, config, told)
-    task = TaskBatch(*(field[None] for field in (shown, labels, shown[:0], labels[:0])))
+    setting, chosen = choose(at_rate, seen, labels, classes, config, told)
+    task = TaskBatch(*(field[None] for field in (seen, labels, seen[:0], labels[:0])))
     draws = generator(config.eval.seed, "test inner batches")
     *_, learner = at_rate(setting.rate).adapt(task, setting.steps, draws)
-    with torch.no_grad():  # theta has served
-        for weight, phi in zip(net.parameters(), learner.weights(), strict=True):
-            weight.copy_(phi)
+    take_over(whole, net, learner.weights())
     together = config.eval.transductive
-    judge = Judge(net, shown, together)
-    return Model(judge, config.model, classes, form, together, device, chosen)
+    judge = Judge(whole, shown, together)
+    return Model(judge, config.model, classes, form, together, device, judge.apart, chosen)
+
+
+def take_over(whole: models.Network, net: models.Network, weights: list[Tensor]) -> None:
+    """Put the weights that a task has adapted in the place of theta's, which have served.
+
+    Args:
+        net: the part of the whole network that the weights are of; the head may have more rows.
+    """
+    *of_body, weight, bias = weights
+    head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    with torch.no_grad():
+        for theta, phi in zip(net.body.parameters(), of_body, strict=True):
+            theta.copy_(phi)
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    whole[-1] = head
 
 
 def _may_change() -> set[str]:
@@ -83,6 +100,10 @@ def _may_change() -> set[str]:
 
 def _shape(config: Config, state: checkpoints.State) -> tuple[int, int, int]:
     """Of the images that the run was trained on: grey or in colour, whichever its weights fit."""
+    if config.model.sized:
+        side = models.image_size(config.model)
+        assert side is not None
+        return (1 if config.data.colour is Colour.grey else 3), side, side
     size = config.data.image_size
     assert size is not None
     for shape in ((1, size, size), (3, size, size)):

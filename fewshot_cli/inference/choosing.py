@@ -140,7 +140,9 @@ def cross_validated(
                 for step, learner in enumerate(algorithm.adapt(task, steps[-1], draws)):
                     if step in steps:
                         with torch.no_grad():
-                            outputs = predict(learner, task, config.eval.transductive)
+                            outputs = predict(
+                                learner, task, algorithm.net, config.eval.transductive
+                            )
                         found[Setting(step, rate)].add(outputs[0], labels[out])
                     progress.advance(step > 0)
     return found

@@ -13,30 +13,46 @@ from torch import Tensor, nn
 from fewshot_cli.inference.images import Decoded, Form, batches, joined, query_files
 from fewshot_cli.inference.least_sure import LeastSure
 from fewshot_cli.inference.predictions import Predictions
+from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import ModelConfig
+from fewshot_cli.settings.schema import ModelConfig, Statistics
+from fewshot_cli.stacked.statistics import LeadingStatistics
 
 
 class Judge(nn.Module):
     """float `[B, C, S, S]` in 0..1 to the probabilities of the classes, `[B, N]`.
 
-    Batch norm lets the images of a batch see one another. Transductive: all B images are one
-    batch. If not, B is 1, and the image is in a batch with the support set, as in
-    `training.evaluation.predict`.
+    Batch norm by a batch's statistics lets its images see one another. Transductive: all B images
+    are one batch. If not, B is 1, and the image is in a batch with the support set, as in
+    `training.evaluation.predict`. By other statistics no image sees another, whatever B is.
     """
 
-    def __init__(self, net: nn.Module, support: Tensor, transductive: bool) -> None:
+    support: Tensor
+
+    def __init__(self, net: Network, support: Tensor, transductive: bool) -> None:
         super().__init__()
         self.net, self.transductive = net, transductive
-        self.register_buffer("support", support)
+        self.needs_support = net.statistics is not Statistics.frozen
+        self.register_buffer("support", support if self.needs_support else support[:1])
+
+    @property
+    def apart(self) -> bool:
+        """Whether no image sees another."""
+        return self.net.statistics is not Statistics.batch
 
     def forward(self, images: Tensor) -> Tensor:
-        outputs: Tensor = (
-            self.net(images)
-            if self.transductive
-            else self.net(torch.cat([cast(Tensor, self.support), images]))[-1:]
-        )
-        return outputs.softmax(-1)
+        return self._outputs(images).softmax(-1)
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        net = cast(Callable[[Tensor], Tensor], self.net)
+        statistics = self.net.statistics
+        if statistics is Statistics.frozen or (self.transductive and not self.apart):
+            return net(images)
+        together = torch.cat([self.support, images])
+        if statistics is Statistics.support:
+            with LeadingStatistics(len(self.support)):
+                return net(together)[len(self.support) :]
+        return net(together)[-1:]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class Model:
         network: which model the judge's network is.
         classes: the names of the N support folders.
         transductive: the images of a query folder are judged all in one batch, or one by one.
+        apart: whatever the batch, no image sees another.
         chosen: a line that says which steps and inner rate `adapt` chose, and why; None where
             nothing was to choose.
     """
@@ -58,12 +75,14 @@ class Model:
     form: Form
     transductive: bool
     device: torch.device
+    apart: bool = False
     chosen: str | None = None
 
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
         pixels = images.to(self.device).float() / 255
-        batches = [pixels] if self.transductive else pixels.split(1)
+        one_by_one = not (self.transductive or self.apart)
+        batches = pixels.split(1) if one_by_one else [pixels]
         with torch.no_grad():
             return torch.cat([self.judge(batch) for batch in batches]).cpu()
 
@@ -96,9 +115,16 @@ class Model:
             {file.relative_to(below).as_posix(): why for file, why in faults.items()},
         )
 
+    @property
+    def way(self) -> str:
+        """How the images of a query folder are judged, in words."""
+        if self.apart:
+            return "each by itself"
+        return "all in one batch" if self.transductive else "each alone with the support set"
+
     def _batches(self, files: list[Path]) -> Iterable[Decoded]:
         """Query images that are judged before the next ones are decoded."""
-        if self.transductive:
+        if self.transductive and not self.apart:
             return [joined(batches(files, self.form, "Decoding the images"))]
         return batches(files, self.form, "Judging the images")
 
@@ -113,5 +139,5 @@ class Model:
         if not isinstance(self.judge, Judge):
             way = "all images together" if self.transductive else "images one by one"
             raise UserError(f"the program judges {way}; expected a model saved as .pt")
-        judge = Judge(self.judge.net, cast(Tensor, self.judge.support), transductive)
+        judge = Judge(self.judge.net, self.judge.support, transductive)
         return replace(self, judge=judge, transductive=transductive)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from fewshot_cli import models
 from fewshot_cli.inference.images import Form
@@ -47,12 +47,16 @@ def save(model: Model, path: str | Path) -> None:
     check(path)
     if not isinstance(model.judge, Judge):
         raise UserError(f"{path}: the model is a program already; copy its file")
+    network = model.network
+    if network.sized:  # whose weights are all in the file
+        network = replace(network, weights="none", image_size=model.form.shape[-1])  # type: ignore[call-arg]
     facts = {
-        "network": OmegaConf.to_container(OmegaConf.structured(model.network), enum_to_str=True),
+        "network": OmegaConf.to_container(OmegaConf.structured(network), enum_to_str=True),
         "classes": model.classes,
         "shape": list(model.form.shape),
         "invert": model.form.invert,
         "transductive": model.transductive,
+        "apart": model.apart,
     }
     if path.suffix == ".pt":
         weights = model.judge.net.state_dict()
@@ -79,7 +83,8 @@ def load(path: str | Path, device: str = "auto") -> Model:
         judge, facts = (_weights if path.suffix == ".pt" else _exported)(path)
         form = Form(tuple(facts["shape"]), facts["invert"])
         classes, together = facts["classes"], facts["transductive"]
-        return Model(judge.to(there), _network(facts), classes, form, together, there)
+        apart = facts.get("apart", False)  # which the first releases did not know
+        return Model(judge.to(there), _network(facts), classes, form, together, there, apart)
     except UserError:
         raise
     except OSError as error:
@@ -121,9 +126,13 @@ def _program(judge: Judge, path: Path) -> Any:
     """
     import torch.export
 
-    support = cast(Tensor, judge.support)
-    images = support if judge.transductive else support[:1]
-    batch = {0: torch.export.Dim("images", min=1)} if judge.transductive else {}
+    together = judge.transductive or judge.apart
+    images = (
+        judge.support.expand(max(2, len(judge.support)), -1, -1, -1)
+        if together
+        else judge.support[:1]
+    )
+    batch = {0: torch.export.Dim("images", min=1)} if together else {}
     try:
         with torch.no_grad():
             program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))

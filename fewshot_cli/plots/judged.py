@@ -28,8 +28,7 @@ def judge(model: Model, query: Path, known: Path, out: Path | None) -> None:
             say(f"fewshot: left out {len(predictions.left_out) - NAMED} files more")
             break
         say(f"fewshot: left out {name}: {why}")
-    way = "all in one batch" if model.transductive else "each alone with the support set"
-    print(f"Judged {len(predictions.files)} images, {way}")
+    print(f"Judged {len(predictions.files)} images, {model.way}")
     right = [right for right in predictions.right if right is not None]
     unknown = len(predictions.files) - len(right)
     if right:

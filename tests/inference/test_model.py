@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from fewshot_cli import models
 from fewshot_cli.inference.images import BATCH, Form, query_files
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.settings.errors import UserError
@@ -32,8 +33,10 @@ def photos(tmp_path: Path) -> Path:
 def model(form: Form, together: bool) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
-        net += nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2))
+        net = models.Network(
+            *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+            *(nn.Flatten(), nn.Linear(4 * 36, 2)),
+        )
         judge = Judge(net, torch.rand(4, 1, 8, 8), together)
     return Model(judge, ModelConfig(), ["a", "b"], form, together, CPU)
 

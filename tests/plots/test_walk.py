@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import stand_ins
 import torch
-from helpers import TINY, WITHOUT_STEPS, choosing, config, pairs
+from helpers import TINY, TOGETHER, WITHOUT_STEPS, choosing, config, pairs
 from torch.func import functional_call, grad
 
 from fewshot_cli.data.task import TaskShape, losses
@@ -21,7 +21,11 @@ from fewshot_cli.training.setup import Setup, prepare
 
 # Of the data sets that are read from folders, one stands for all.
 OTHERS = [*stand_ins.MAKERS, "omniglot", "omniglot_alphabets"]
-CASES = [(data, algo) for data, algo in pairs() if data not in OTHERS and algo not in WITHOUT_STEPS]
+CASES = [
+    (data, algo)
+    for data, algo in pairs()
+    if data not in OTHERS and algo not in (*WITHOUT_STEPS, *TOGETHER)
+]
 
 
 def walked(folder: Path, chosen: Config, with_head: bool = True) -> tuple[Walk, Setup, list[Path]]:
