@@ -11,20 +11,27 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Overrides, Predictions, Run, Together
+from fewshot_cli.arguments import Overrides, Predictions, Together
 from fewshot_cli.runs.directory import shown
 from fewshot_cli.settings.errors import UserError
 
 
 def adapt(
-    run: Run,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run directory; none: a pretrained backbone.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
     support: Annotated[
         Path,
         typer.Option(
             "--support", metavar="DIR", help="A folder for each class, with an image or more."
         ),
-    ],
-    overrides: Overrides = None,
+    ] = ...,  # type: ignore[assignment]
     query: Annotated[
         Path | None,
         typer.Option("--query", metavar="DIR", help="Images to judge.", show_default=False),
@@ -37,6 +44,25 @@ def adapt(
             show_default=False,
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of timm, pretrained, without a run; else EfficientNet-Lite0.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ncm|ridge|logistic",
+            help="Without a run; else the best by leave-one-out.",
+            show_default=False,
+        ),
+    ] = None,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Without a run: move all weights too.")
+    ] = False,
     together: Together = None,
     save: Annotated[
         Path | None,
@@ -48,7 +74,12 @@ def adapt(
     ] = None,
     out: Predictions = None,
 ) -> None:
-    """Adapt a run to classes of your own, and judge images with it.
+    """Adapt a pretrained backbone, or a run, to classes of your own, and judge images with it.
+
+    fewshot adapt --support SUPPORT --query QUERY
+
+    Without a run, an ImageNet network looks at your images, and the head that suits them best is
+    chosen by leave-one-out. With a run, what it learned is adapted.
 
     The support folder may have more or fewer classes than the run's tasks had ways: MAML,
     first-order MAML, ANIL, Meta-SGD and Reptile then begin with a head whose rows are all the mean
@@ -72,14 +103,20 @@ def adapt(
     from fewshot_cli.inference.images import query_files
     from fewshot_cli.plots.judged import judge
 
+    if run is None and (steps is not None or together is not None):
+        raise UserError("--steps, --transductive: are of a run; expected `fewshot adapt RUN ...`")
+    if run is not None and (backbone or head or finetune):
+        raise UserError("--backbone, --head, --finetune: go without a run; expected no RUN")
     told = [f"algo.eval_steps={steps}"] if steps is not None else []
     told += [f"eval.transductive={together}"] if together is not None else []
     if save is not None:
         saved.check(save)
     if query is not None:
         query_files(query)
-    model = inference.adapt(run, support, [*(overrides or []), *told])
-    print(f"Adapted {shown(run)} to {len(model.classes)} classes")
+    told = [*(overrides or []), *told]
+    model = inference.adapt(run, support, told, backbone=backbone, head=head, finetune=finetune)
+    what = "the backbone" if run is None else shown(run)
+    print(f"Adapted {what} to {len(model.classes)} classes")
     if model.chosen is not None:
         print(model.chosen)
     if query is not None:

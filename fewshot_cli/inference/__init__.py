@@ -1,7 +1,7 @@
-"""A trained run applied to images: adapt it to a support folder, then ask it about other images.
+"""A run, or a pretrained backbone, adapted to a support folder and asked about other images.
 
     from fewshot_cli.inference import adapt
-    model = adapt("outputs/runs/NAME", support="SUPPORT")
+    model = adapt(support="SUPPORT")  # or adapt("outputs/runs/NAME", support="SUPPORT")
     table = model.predict("QUERY").table
 
 `save(model, "model.pt")` keeps it, or `model.pt2` as a program that needs torch alone, and `load`
@@ -10,8 +10,36 @@ reads both.
 
 from __future__ import annotations
 
-from fewshot_cli.inference.adapted import adapt
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewshot_cli.inference.adapted import adapt_run
+from fewshot_cli.inference.backbone import adapt_backbone
 from fewshot_cli.inference.model import Model
 from fewshot_cli.inference.saved import load, save
+
+
+def adapt(
+    run: str | Path | None = None,
+    support: str | Path = "",
+    overrides: Sequence[str] = (),
+    *,
+    backbone: str | None = None,
+    head: str | None = None,
+    finetune: bool = False,
+) -> Model:
+    """A model of the classes of a support folder, which has a folder of images for each class.
+
+    Args:
+        run: a run directory; none: the other arguments are those of `adapt_backbone`.
+        overrides: of the run's settings, or of the backbone's.
+
+    Raises:
+        UserError: an argument, an override or an image is wrong.
+    """
+    if run is None:
+        return adapt_backbone(support, overrides, backbone, head, finetune)
+    return adapt_run(run, support, overrides)
+
 
 __all__ = ["Model", "adapt", "load", "save"]

@@ -26,7 +26,7 @@ from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import device_named, frozen, outputs_of
 
 
-def adapt(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
+def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Adapt what a run learned to the classes of a support folder, as its meta-test would.
 
     With two images or more of each class, the steps and the inner rate are chosen by

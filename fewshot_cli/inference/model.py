@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewshot_cli.inference.images import Decoded, Form, batches, joined, query_files
 from fewshot_cli.inference.least_sure import LeastSure
 from fewshot_cli.inference.predictions import Predictions
+from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import ModelConfig, Statistics
@@ -65,8 +66,8 @@ class Model:
         classes: the names of the N support folders.
         transductive: the images of a query folder are judged all in one batch, or one by one.
         apart: whatever the batch, no image sees another.
-        chosen: a line that says which steps and inner rate `adapt` chose, and why; None where
-            nothing was to choose.
+        chosen: lines that say what `adapt` chose, and why; None where nothing was to choose.
+        unlike: tells images that are of no class; None where that cannot be told.
     """
 
     judge: Callable[[Tensor], Tensor]
@@ -77,6 +78,7 @@ class Model:
     device: torch.device
     apart: bool = False
     chosen: str | None = None
+    unlike: Unlike | None = None
 
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
@@ -85,6 +87,16 @@ class Model:
         batches = pixels.split(1) if one_by_one else [pixels]
         with torch.no_grad():
             return torch.cat([self.judge(batch) for batch in batches]).cpu()
+
+    def judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The probabilities, and how far from every class an image is, `[B]` (see unlike.py)."""
+        if self.unlike is None or not isinstance(self.judge, Judge):
+            return self.probabilities(images), None
+        net = self.judge.net
+        with torch.no_grad():
+            features = net.body(images.to(self.device).float() / 255)
+            said = net.head(features).softmax(-1)
+        return said.cpu(), self.unlike.distances(features).cpu()
 
     def predict(self, query: str | Path) -> Predictions:
         """Judge all images below a folder, or one image file.
@@ -96,12 +108,15 @@ class Model:
         """
         root = Path(query)
         files, judged, sheet = list[Path](), list[Tensor](), LeastSure()
+        distances: list[Tensor] = []
         faults = dict[Path, str]()
         for batch in self._batches(query_files(root)):
             faults |= batch.faults
             if batch.files:
                 files += batch.files
-                judged.append(self.probabilities(batch.images))
+                said, far = self.judged(batch.images)
+                judged.append(said)
+                distances += [] if far is None else [far]
                 sheet.add(255 - batch.images if self.form.invert else batch.images, judged[-1])
         if not files:
             file, why = next(iter(faults.items()))
@@ -113,6 +128,7 @@ class Model:
             torch.cat(judged),
             self.classes,
             {file.relative_to(below).as_posix(): why for file, why in faults.items()},
+            torch.cat(distances) if distances else None,
         )
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from fewshot_cli.runs.directory import atomic
@@ -26,6 +27,7 @@ class Predictions:
             in the files: uint8 `[C, S, S]` (see least_sure.py).
         probabilities: `[B, N]`.
         left_out: files that could not be decoded, and why.
+        distances: `[B]`, from the nearest class: above 1 is unlike every class. None: not known.
     """
 
     files: list[str]
@@ -33,6 +35,7 @@ class Predictions:
     probabilities: Tensor
     classes: list[str]
     left_out: dict[str, str]
+    distances: Tensor | None = None
 
     @property
     def predicted(self) -> list[int]:
@@ -51,17 +54,29 @@ class Predictions:
 
     @property
     def columns(self) -> list[str]:
-        return ["file", "predicted", "probability", *self.classes]
+        last = [] if self.distances is None else ["distance"]
+        return ["file", "predicted", "probability", *self.classes, *last]
+
+    @property
+    def unlike(self) -> dict[str, float]:
+        """The files that are unlike every class, the farthest first, with their distances."""
+        if self.distances is None:
+            return {}
+        far = [(own, file) for own, file in zip(self.distances.tolist(), self.files, strict=True)]
+        return {file: own for own, file in sorted(far, reverse=True) if own > 1}
 
     @property
     def rows(self) -> Iterator[list[str | float]]:
-        for file, place, said in zip(self.files, self.predicted, self.probabilities, strict=True):
+        numbers = self.probabilities
+        if self.distances is not None:
+            numbers = torch.cat([numbers, self.distances[:, None]], 1)
+        for file, place, said in zip(self.files, self.predicted, numbers, strict=True):
             own = said.tolist()
             yield [file, self.classes[place], own[place], *own]
 
     @property
     def table(self) -> DataFrame:
-        """`file, predicted, probability` and a column for each class."""
+        """`file, predicted, probability`, a column for each class and, if known, `distance`."""
         from pandas import DataFrame
 
         return DataFrame(self.rows, columns=self.columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import nn
 from fewshot_cli import models
 from fewshot_cli.inference.images import Form
 from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.runs.directory import atomic
 from fewshot_cli.settings import choices
 from fewshot_cli.settings.errors import UserError
@@ -60,7 +61,8 @@ def save(model: Model, path: str | Path) -> None:
     }
     if path.suffix == ".pt":
         weights = model.judge.net.state_dict()
-        checkpoints.write(path, {"facts": facts, "net": weights, "support": model.judge.support})
+        state = {"facts": facts, "net": weights, "support": model.judge.support}
+        checkpoints.write(path, state | ({"unlike": asdict(model.unlike)} if model.unlike else {}))
         return
     program = _program(model.judge, path)
     with atomic(path, "wb") as file:
@@ -80,11 +82,14 @@ def load(path: str | Path, device: str = "auto") -> Model:
     path, there = Path(path), device_named(device)
     check(path)
     try:
-        judge, facts = (_weights if path.suffix == ".pt" else _exported)(path)
+        judge, facts, far = (_weights if path.suffix == ".pt" else _exported)(path)
         form = Form(tuple(facts["shape"]), facts["invert"])
         classes, together = facts["classes"], facts["transductive"]
         apart = facts.get("apart", False)  # which the first releases did not know
-        return Model(judge.to(there), _network(facts), classes, form, together, there, apart)
+        unlike = Unlike(far["means"].to(there), far["limit"]) if far else None
+        network = _network(facts)
+        judge = judge.to(there)
+        return Model(judge, network, classes, form, together, there, apart, unlike=unlike)
     except UserError:
         raise
     except OSError as error:
@@ -94,12 +99,13 @@ def load(path: str | Path, device: str = "auto") -> Model:
         raise UserError(f"{path}: expected what `fewshot adapt --save` wrote") from error
 
 
-def _weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _weights(path: Path) -> tuple[nn.Module, dict[str, Any], dict[str, Any] | None]:
     state = checkpoints.read(path)
     facts = state["facts"]
     net = models.build(_network(facts), tuple(facts["shape"]), len(facts["classes"]))
     net.load_state_dict(state["net"])
-    return Judge(net, state["support"], facts["transductive"]), facts
+    judge = Judge(net, state["support"], facts["transductive"])
+    return judge, facts, state.get("unlike")
 
 
 def _network(facts: dict[str, Any]) -> ModelConfig:
@@ -110,12 +116,12 @@ def _network(facts: dict[str, Any]) -> ModelConfig:
     return cast(ModelConfig, OmegaConf.to_object(merged))
 
 
-def _exported(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _exported(path: Path) -> tuple[nn.Module, dict[str, Any], None]:
     import torch.export
 
     extra = {FACTS: ""}
     program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-    return program.module(), json.loads(extra[FACTS])
+    return program.module(), json.loads(extra[FACTS]), None
 
 
 def _program(judge: Judge, path: Path) -> Any:

@@ -10,7 +10,7 @@ from fewshot_cli.plots import contact_sheet
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import new_name, shown
 
-NAMED = 3  # files that could not be decoded, of those that are said
+NAMED = 3  # files that could not be decoded or are unlike every class, of those that are said
 
 
 def judge(model: Model, query: Path, known: Path, out: Path | None) -> None:
@@ -40,6 +40,10 @@ def judge(model: Model, query: Path, known: Path, out: Path | None) -> None:
             f"No folder below {shown(query)} is named as a class of {shown(known)}, "
             "so there is no accuracy"
         )
+    for name, own in list(predictions.unlike.items())[:NAMED]:
+        print(f"Unlike every class: {name} ({own:.2f} of the distance that support images keep)")
+    if len(predictions.unlike) > NAMED:
+        print(f"Unlike every class: {len(predictions.unlike) - NAMED} images more")
     folder = out or Path("outputs/predictions") / new_name()
     predictions.write(folder / "predictions.csv")
     style.save(contact_sheet.draw(predictions), folder / "predictions.png")
