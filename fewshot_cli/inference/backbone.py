@@ -16,7 +16,7 @@ from fewshot_cli.algorithms.ncm import NearestMean
 from fewshot_cli.data.images.mapped import digest
 from fewshot_cli.data.task import TaskBatch
 from fewshot_cli.inference.adapted import take_over
-from fewshot_cli.inference.images import Form, support_set
+from fewshot_cli.inference.images import Form, support_files, support_set
 from fewshot_cli.inference.leave_one_out import LeftOut, left_out
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.inference.unlike import ALIKE, likeness, unlike
@@ -30,7 +30,6 @@ from fewshot_cli.training.seeding import generator, initialised
 from fewshot_cli.training.setup import device_named, frozen
 
 HEADS = ("ncm", "ridge", "logistic")  # the first of the best is taken
-SIZE = 160  # pixels a side for the embedded backbone; docs/images.md has what that costs
 FINETUNE = (
     *("algo=finetune", "algo.head=prototypes", "iterations=0", "model.freeze=none"),
     *("model.feature_norm=4", "algo.inner_lr=0.05", "algo.backbone_inner_lr=0.005"),
@@ -63,10 +62,9 @@ def adapt_backbone(
         raise UserError(f"--head {head}: expected {nearest(head, HEADS)}")
     if head is not None and finetune:
         raise UserError(f"--head {head}: --finetune has a head of its own; expected one of them")
-    chosen = ["model=lite0", f"model.image_size={SIZE}"]
-    if backbone is not None:
-        chosen = ["model=timm", f"model.backbone={backbone}"]
-    chosen += FINETUNE if finetune else ["algo=ncm"]
+    chosen = ["model=lite0"] if backbone is None else ["model=timm", f"model.backbone={backbone}"]
+    # Half the time or less, for features whose accuracy docs/results.md has beside float32's.
+    chosen += FINETUNE if finetune else ["algo=ncm", "precision=bf16"]
     config = compose.job_config([*chosen, *overrides])
     device = device_named(config.device)
     side = models.image_size(config.model)
@@ -79,7 +77,10 @@ def adapt_backbone(
         lines, far = [_fine_tune(whole, config, images.to(device), labels)], None
     else:
         features, net = _features(whole, config, images, device)
-        lines = [*_domain(features, labels), *_fit(whole, net, features, labels, head)]
+        of_best, about = _fit(whole, net, features, labels, head)
+        lines = [*_domain(features, labels), *about]
+        if of_best is not None:
+            lines += of_best.mislabelled(support_files(Path(support)), classes)
         far = unlike(features, labels)
     judge = Judge(whole, images[:1].to(device).float() / 255, transductive=False)
     said = "\n".join(lines)
@@ -106,8 +107,12 @@ def _features(
 
 def _fit(
     whole: models.Network, net: models.Network, features: Tensor, labels: Tensor, told: str | None
-) -> list[str]:
-    """Give the network the head that is told, or the best by leave-one-out; lines about it."""
+) -> tuple[LeftOut | None, list[str]]:
+    """Give the network the head that is told, or the best by leave-one-out.
+
+    Returns:
+        What that head says of images that it was not fitted to, and lines about it.
+    """
     found = {
         name: left_out(_head(name, net), features, labels) for name in ([told] if told else HEADS)
     }
@@ -117,7 +122,7 @@ def _fit(
     weight, bias = _head(best, net).fitted(features[None], labels[None])
     take_over(whole, net, [scale * weight[0], scale * bias[0]])
     if of_best is None:
-        return [
+        return None, [
             f"Took the head {best}: with one image of each class, nothing can be left out to say "
             "how right it is"
         ]
@@ -125,7 +130,7 @@ def _fit(
         f"{name} {left.right / len(left.labels):.1%}" for name, left in found.items() if left
     )
     chose = [] if told else [f"Chose the head {best} by leave-one-out ({tried})"]
-    return [*chose, of_best.sureness(chose=told is None)]
+    return of_best, [*chose, of_best.sureness(chose=told is None)]
 
 
 def _goodness(left: LeftOut | None) -> tuple[int, float]:

@@ -90,13 +90,17 @@ def support_set(root: Path, form: Form) -> tuple[list[str], Tensor, Tensor]:
     classes = scan(root).classes
     if len(classes) < 2:
         raise UserError(f"{root}: has 1 folder with images; expected one for each of 2 classes")
-    files = [file for of_class in classes.values() for file in of_class]
-    _, images, faults = joined(batches(files, form, "Decoding the images"))
+    _, images, faults = joined(batches(support_files(root), form, "Decoding the images"))
     for file, why in faults.items():
         raise UserError(f"{file}: expected an image ({why})")
     labels = torch.arange(len(classes))
     counts = torch.tensor([len(of_class) for of_class in classes.values()])
     return list(classes), images, labels.repeat_interleave(counts)
+
+
+def support_files(root: Path) -> list[Path]:
+    """The files of a support set, class after class."""
+    return [file for of_class in scan(root).classes.values() for file in of_class]
 
 
 def query_files(root: Path) -> list[Path]:

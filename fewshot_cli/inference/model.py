@@ -34,7 +34,7 @@ class Judge(nn.Module):
         super().__init__()
         self.net, self.transductive = net, transductive
         self.needs_support = net.statistics is not Statistics.frozen
-        self.register_buffer("support", support if self.needs_support else support[:1])
+        self.register_buffer("support", support if self.needs_support else support[:1].clone())
 
     @property
     def apart(self) -> bool:

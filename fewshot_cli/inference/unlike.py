@@ -12,7 +12,7 @@ from fewshot_cli.algorithms.base import class_means
 
 # In standard deviations above the mean of how far a support image is from the others of its class.
 # docs/images.md has how many images this names, of the classes and of others.
-FAR = 2.0
+FAR = 1.5
 # The mean cosine between two class means from where on a backbone hardly tells such images apart.
 ALIKE = 0.75
 
