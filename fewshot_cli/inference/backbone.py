@@ -165,7 +165,7 @@ def _domain(features: Tensor, labels: Tensor) -> list[str]:
     if alike < ALIKE:
         return []
     return [
-        f"To this backbone, the classes look alike (mean cosine {alike:.2f}; photographs of "
-        "different things have less than 0.5). Where you have more classes of such images, train "
-        "on them: fewshot train data=folder data.root=DIR, then fewshot adapt RUN"
+        f"To this backbone, images of different classes look alike (mean cosine {alike:.2f}; "
+        "photographs of different things have about 0.3). Where you have more classes of such "
+        "images, train on them: fewshot train data=folder data.root=DIR, then fewshot adapt RUN"
     ]

@@ -13,8 +13,8 @@ from fewshot_cli.algorithms.base import class_means
 # In standard deviations above the mean of how far a support image is from the others of its class.
 # docs/images.md has how many images this names, of the classes and of others.
 FAR = 1.5
-# The mean cosine between two class means from where on a backbone hardly tells such images apart.
-ALIKE = 0.75
+# The mean cosine of two classes' images from where on a backbone hardly tells such images apart.
+ALIKE = 0.55
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ def unlike(features: Tensor, labels: Tensor) -> Unlike | None:
 
 
 def likeness(features: Tensor, labels: Tensor) -> float:
-    """The mean cosine between the means of two classes."""
-    means = functional.normalize(class_means(features[None], labels[None])[0], dim=-1)
-    cosines = means @ means.mT
-    count = len(means)
-    return float((cosines.sum() - cosines.trace()) / (count * (count - 1)))
+    """The mean cosine between two images of different classes."""
+    unit = functional.normalize(features, dim=-1)
+    return float((unit @ unit.mT)[labels[:, None] != labels].mean())
