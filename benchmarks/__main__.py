@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import growth, memory, speed
+from benchmarks import backbones, growth, memory, speed
 from benchmarks.contest import report
 
 options = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -27,4 +27,5 @@ report(list(speed.other_loops()), "On tensors in memory, ms", out / "other_loops
 report(list(speed.limit()), "Against supervised training in one batch, ms", out / "limit.csv")
 report(list(speed.every_setting()), "A meta-update on tensors in memory, ms", out / "grid.csv")
 memory.table(out)
+backbones.table(out)
 growth.main(out)
