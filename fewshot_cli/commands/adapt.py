@@ -103,6 +103,8 @@ def adapt(
     from fewshot_cli.inference.images import query_files
     from fewshot_cli.plots.judged import judge
 
+    if run is not None and "=" in str(run) and not run.exists():  # the first override
+        run, overrides = None, [str(run), *(overrides or [])]
     if run is None and (steps is not None or together is not None):
         raise UserError("--steps, --transductive: are of a run; expected `fewshot adapt RUN ...`")
     if run is not None and (backbone or head or finetune):

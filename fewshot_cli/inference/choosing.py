@@ -26,6 +26,8 @@ from fewshot_cli.training.seeding import generator
 STEPS = (1, 2, 3, 4, 5, 7, 10, 14, 20, 28, 40, 50)
 FACTORS = (0.25, 1.0, 4.0)  # of the run's inner rate
 MOST_FOLDS = 5
+# Where a pretrained body adapts, all of that would take hours.
+FEWER_STEPS, FEWER_FACTORS, FEWER_FOLDS = 10, (1.0,), 2
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,22 @@ def choose(
             f"Took {as_tested}: class {single} has 1 image, and there is nothing to choose by "
             "without 2 of each class"
         )
-    steps = sorted({*STEPS, own.steps}) if free_steps else [own.steps]
-    rates = [own.rate * factor for factor in FACTORS] if free_rate else [own.rate]
-    found = cross_validated(at_rate, steps, rates, images, labels, config)
+    large = config.model.sized and len(algorithm.net.learning) > 2  # more than a head
+    most = FEWER_STEPS if large else STEPS[-1]
+    steps = [step for step in sorted({*STEPS, own.steps}) if step <= max(most, own.steps)]
+    factors = FEWER_FACTORS if large else FACTORS
+    left_out = folds(labels, FEWER_FOLDS if large else MOST_FOLDS)
+    found = cross_validated(
+        at_rate,
+        steps if free_steps else [own.steps],
+        [own.rate * factor for factor in factors] if free_rate else [own.rate],
+        left_out,
+        images,
+        labels,
+        config,
+    )
     best = min(found, key=lambda each: (*found[each].order, each != own, each.steps))
-    way = f"{len(folds(labels))}-fold cross-validation over the support set"
+    way = f"{len(left_out)}-fold cross-validation over the support set"
     if best == own:
         return own, f"Took {as_tested}: {way} found nothing better ({found[own]})"
     return best, f"Chose {named(best)} by {way}: {found[best]} ({as_tested}: {found[own]})"
@@ -122,13 +135,17 @@ def cross_validated(
     at_rate: Callable[[float], Algorithm],
     steps: list[int],
     rates: list[float],
+    left_out: list[Tensor],
     images: Tensor,
     labels: Tensor,
     config: Config,
 ) -> dict[Setting, HeldOut]:
-    """What comes of each number of steps (rising) at each rate; the rest as in `choose`."""
+    """What comes of each number of steps (rising) at each rate; the rest as in `choose`.
+
+    Args:
+        left_out: of each fold.
+    """
     found = {Setting(step, rate): HeldOut() for rate in rates for step in steps}
-    left_out = folds(labels)
     total = len(rates) * len(left_out) * steps[-1]
     with Progress("Cross-validation over the support set", total, "steps") as progress:
         for rate in rates:
@@ -148,16 +165,16 @@ def cross_validated(
     return found
 
 
-def folds(labels: Tensor) -> list[Tensor]:
+def folds(labels: Tensor, most: int = MOST_FOLDS) -> list[Tensor]:
     """For each fold which images it leaves out, `[B]`: of each class a like share, each image once.
 
-    There are as many as the smallest class has images, at most `MOST_FOLDS`, so that a fold has
-    images of each class, and leaves some.
+    There are as many as the smallest class has images, at most `most`, so that a fold has images of
+    each class, and leaves some.
 
     Args:
         labels: class after class, two images or more of each.
     """
     counts = labels.bincount().tolist()
     places = torch.cat([torch.arange(count) for count in counts]).to(labels.device)
-    number = min(MOST_FOLDS, *counts)
+    number = min(most, *counts)
     return [places % number == fold for fold in range(number)]

@@ -352,6 +352,9 @@ def to_config(
             setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
     if config.init is not None:
         config.init = os.path.abspath(os.path.expanduser(config.init))
+    own = vars(config.model)  # which may have a file of weights
+    if own.get("weights") not in (None, "imagenet", "none"):
+        own["weights"] = os.path.abspath(os.path.expanduser(own["weights"]))
     return config
 
 

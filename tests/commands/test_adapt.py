@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Command
-from helpers import drawings, untrained
+from helpers import drawings, photographs, untrained
 
 TOLD = ["--steps", "3", "algo.inner_lr=0.4", "--one-by-one"]  # nothing is left to choose
 
@@ -123,3 +123,49 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     assert message in done.stderr
     assert done.stdout == ""
     assert not (here / "outputs").exists()
+
+
+def test_without_a_run_the_backbone_judges(fewshot: Command, tmp_path: Path) -> None:
+    whole = photographs(tmp_path / "whole", across=3)
+    for folder in [each for each in whole.rglob("field*") if each.is_dir()][:4]:
+        for place, file in enumerate(sorted(folder.iterdir())):
+            target = tmp_path / ("support" if place < 3 else "query") / folder.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+    words = ["--support", "support", "--query", "query", "--save", "model.pt", "--out", "said"]
+    done = fewshot("adapt", *words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Adapted the backbone to 4 classes"
+    assert any(line.startswith("Chose the head ") for line in lines)
+    assert any(line.startswith("Leave-one-out accuracy ") for line in lines)
+    assert any(line.endswith(" images, each by itself") for line in lines)
+    table = pd.read_csv(tmp_path / "said" / "predictions.csv")
+    assert [*table.columns[:3], table.columns[-1]] == [
+        *("file", "predicted", "probability"),
+        "distance",
+    ]
+    again = fewshot("predict", "model.pt", "query", "--out", "again")
+    assert again.returncode == 0, again.stderr
+    other = pd.read_csv(tmp_path / "again" / "predictions.csv")
+    assert (table.predicted == other.predicted).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "3"], "--steps, --transductive: are of a run; expected `fewshot adapt RUN"),
+        (["--head", "ncn"], "--head ncn: expected ncm"),
+        (["--backbone", "resnet81"], "model.backbone=resnet81: timm has no such architecture"),
+        (["run", "--head", "ncm"], "--backbone, --head, --finetune: go without a run"),
+    ],
+)
+def test_options_that_go_with_a_run_or_without(
+    fewshot: Command, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "query").mkdir()
+    (tmp_path / "query" / "a.png").write_bytes(b"")
+    done = fewshot("adapt", *words, "--support", "query", "--query", "query", "--save", "model.pt")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fewshot: {message}")
+    assert done.stderr.count("\n") == 1

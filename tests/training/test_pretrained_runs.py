@@ -27,6 +27,25 @@ def summary(run: Path) -> dict[str, object]:
     return found
 
 
+def test_a_picture_of_its_tasks_shows_images(
+    fewshot: Command, tmp_path: Path, photos: list[str]
+) -> None:
+    run = tmp_path / "run"
+    assert fewshot("train", *photos, *LITE0, *TINY, "algo=ncm", f"run.dir={run}").returncode == 0
+    for words in (["--predictions", str(run)], [*photos, *LITE0, "ways=3"]):
+        done = fewshot("plot", "episode", *words)
+        assert done.returncode == 0, done.stderr
+
+
+def test_another_domain_is_tested_at_the_backbone_s_size(
+    fewshot: Command, tmp_path: Path, photos: list[str]
+) -> None:
+    run = tmp_path / "run"
+    assert fewshot("train", *photos, *LITE0, *TINY, "algo=ridge", f"run.dir={run}").returncode == 0
+    done = fewshot("evaluate", str(run), "data=glyphs", "ways=5")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("algo", ["ncm", "ridge", "logistic", "soft_kmeans"])
 def test_heads_are_a_meta_test_and_no_more(
     fewshot: Command, tmp_path: Path, photos: list[str], algo: str
