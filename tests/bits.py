@@ -52,7 +52,14 @@ def commands(conf: Path, folder: Path) -> list[list[str]]:
     classes = ["data.classes.train=11", "data.classes.valid=5", "data.classes.test=16"]
     omniglot = [f"data.root={little_omniglot(folder / 'omniglot', characters=8)}", *classes]
     runs = {f"algo {name}": [f"algo={name}", "model.channels=8"] for name in choices("algo")}
-    runs |= {f"model {name}": [f"model={name}", "algo=fomaml"] for name in choices("model")}
+    more = {
+        "lite0": ["model.image_size=32"],
+        "timm": ["model.backbone=test_resnet", "model.weights=none", "model.image_size=32"],
+    }
+    runs |= {
+        f"model {name}": [f"model={name}", "algo=fomaml", *more.get(name, [])]
+        for name in choices("model")
+    }
     runs |= {
         f"data {name}": [*choosing(name, folder), "algo=maml", "model=mlp"]
         + (omniglot if name.startswith("omniglot") else [])
@@ -62,7 +69,7 @@ def commands(conf: Path, folder: Path) -> list[list[str]]:
     runs |= {
         f"sinusoid {name}": [*choosing("sinusoid", folder), "model=mlp", f"algo={name}"]
         for name in choices("algo")
-        if name != "protonet"
+        if name not in ("protonet", "ncm", "ridge", "logistic", "soft_kmeans")
     }
     runs |= WAYS_TO_COMPUTE
     runs["folder"] = [*little, "algo=reptile", "model=cnn4_pool"]
