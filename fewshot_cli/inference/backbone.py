@@ -99,8 +99,8 @@ def _features(
         return images[places].to(device).float() / 255
 
     part = frozen(config, still)
-    shape = tuple(part(shown([0])).shape[1:])
-    found = features_of(part, [digest(image) for image in images], shown, shape)
+    names = [digest(image) for image in images]
+    found = features_of(part, names, shown, part.shape(shown([0])))
     with torch.no_grad():
         return net.body(found.to(device)), net
 

@@ -62,6 +62,11 @@ class Frozen:
                 found.append(self.net(full)[: len(batch)].float())
         return torch.cat(found)
 
+    def shape(self, images: Tensor) -> tuple[int, ...]:
+        """Of the features of one image, such as the first of these."""
+        with torch.no_grad():
+            return tuple(self.net(images[:1]).shape[1:])
+
 
 class FrozenTasks:
     """The tasks of images with the features of a frozen network in their place.
@@ -73,7 +78,7 @@ class FrozenTasks:
         self.source, self.frozen = source, frozen
         self.train_classes = source.train_classes
         blank = torch.zeros(1, *source.input_shape, device=source.device)
-        self.input_shape: tuple[int, ...] = tuple(frozen(blank).shape[1:])
+        self.input_shape = frozen.shape(blank)
         self._tables: dict[str, Tensor] = {}
 
     def sample(
