@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -67,7 +68,9 @@ def save(model: Model, path: str | Path) -> None:
     program = _program(model.judge, path)
     with atomic(path, "wb") as file:
         content = io.BytesIO()  # torch.export asks for a name that ends in .pt2
-        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about weights that lie channels-last
+            torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
         file.write(content.getvalue())
 
 
