@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from fewshot_cli import algorithms, data
 from fewshot_cli.algorithms.base import Algorithm
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import TaskBatch, TaskShape, TaskSource
-from fewshot_cli.settings.checks import check_counted
+from fewshot_cli.settings.checks import check_counted, check_split
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Batching, Config, Precision
 from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
@@ -48,8 +49,11 @@ class Setup:
         return self.source.sample("train", self.config.meta_batch, self.train_shape, generator)
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, splits: Collection[str] = ()) -> Setup:
     """Build everything that a run needs.
+
+    Args:
+        splits: those that are sampled; none: those of a run.
 
     Raises:
         UserError: the device or a compiler is not there, or the data cannot be read.
@@ -57,10 +61,10 @@ def prepare(config: Config) -> Setup:
     make_deterministic()
     torch.set_num_threads(config.threads or THREADS)
     keep_freed_memory()
-    device, source = device_and_data(config)
+    device, source = device_and_data(config, splits)
     outputs = 1 if config.data.regression else config.ways
     if config.algo.pretrains:
-        outputs = source.train_classes
+        outputs = source.train_classes or config.ways  # where nothing is left to train on
     net = initialised(config.model, source.input_shape, outputs, config.seed)
     net.to(device)
 
@@ -88,10 +92,15 @@ def prepare(config: Config) -> Setup:
     )
 
 
-def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
+def device_and_data(
+    config: Config, splits: Collection[str] = ()
+) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
-    Leaves the fingerprint of what `data.root` holds in the config.
+    Leaves the fingerprint of what `data.root` holds in the config, and what its splits fit.
+
+    Args:
+        splits: those that are sampled; none: those of a run.
 
     Raises:
         UserError: the device or a compiler is not there, or the data cannot be read.
@@ -99,10 +108,15 @@ def device_and_data(config: Config) -> tuple[torch.device, TaskSource]:
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = device_named(config.device)
+    if config.data.fractions is not None:  # an evaluation with other ways keeps its run's splits
+        config.data.least = config.data.least or config.ways
+        config.data.reads |= {"least"}
+    splits = splits or (("train", "valid", "test") if config.algo.meta_trains else ("test",))
+    check_split(config, splits)
     source = data.load(config.data, config.cache_dir, device)
     if isinstance(source, ImageTasks):
         if config.data.counted:
-            check_counted(config, source.sizes)
+            check_counted(config, source.sizes, splits)
         if config.data.root is not None:
             config.data.fingerprint = source.fingerprint
             config.data.reads |= {"fingerprint"}

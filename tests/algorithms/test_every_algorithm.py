@@ -58,6 +58,7 @@ def generator() -> torch.Generator:
 
 def test_only_scratch_has_no_outer_loop() -> None:
     assert set(ALGOS) - set(META_LEARNERS) == {"scratch"}
+    assert [algo for algo in ALGOS if config(f"algo={algo}").algo.meta_trains] == META_LEARNERS
 
 
 @pytest.mark.parametrize("algo", ALGOS)
