@@ -27,6 +27,7 @@ MOST_STEPS = 2000
 @dataclass
 class LogisticConfig(AlgoConfig):
     classifies = True
+    meta_trains = False
 
 
 class Logistic(NearestMean):

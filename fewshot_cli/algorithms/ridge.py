@@ -22,6 +22,7 @@ from fewshot_cli.settings.schema import AlgoConfig
 @dataclass
 class RidgeConfig(AlgoConfig):
     classifies = True
+    meta_trains = False
 
 
 class Ridge(NearestMean):

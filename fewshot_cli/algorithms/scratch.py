@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
 from fewshot_cli.algorithms.base import Algorithm, Learner
 from fewshot_cli.algorithms.maml import inner_loop
 from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.settings.schema import AlgoConfig
 from fewshot_cli.stacked import learn2learn as l2l
 from fewshot_cli.stacked.stacking import PerTask
+
+
+@dataclass
+class ScratchConfig(AlgoConfig):
+    meta_trains = False
 
 
 class Scratch(Algorithm):

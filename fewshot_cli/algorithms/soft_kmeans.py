@@ -27,6 +27,7 @@ from fewshot_cli.stacked.stacking import PerTask
 @dataclass
 class SoftKMeansConfig(AlgoConfig):
     classifies = True
+    meta_trains = False
     together = True
     temperature: float = key(
         0.1, shapes=Shapes.test, above=0, help="of the shares, in squared lengths of the features"

@@ -1,37 +1,37 @@
 """`fewshot data`: what is in a folder of images, before a run is made with it.
 
-Raises UserError where the folder cannot be read or holds no images.
+Raises UserError where the folder cannot be read or has no classes.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewshot_cli.data.images.tree import Tree, decode, fault, group, opened, scan, strict
-from fewshot_cli.progress import Progress
-from fewshot_cli.settings.schema import Colour
+from fewshot_cli.data.images import splits
+from fewshot_cli.data.images.looks import (
+    TINY,
+    Look,
+    across_classes,
+    look_at,
+    nearly_same,
+    same,
+    within_classes,
+)
+from fewshot_cli.data.images.tree import group, scan
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.settings.errors import UserError
 
-MOST = 10  # sizes, modes and sets of duplicates that are shown
-
-
-@dataclass(frozen=True)
-class Look:
-    """One file; `size` is `WIDTHxHEIGHT`, and a `fault` is why it cannot be decoded."""
-
-    path: Path
-    digest: str = ""
-    size: str = ""
-    mode: str = ""
-    fault: str = ""
+MOST = 10  # sizes, modes, sets of duplicates and other names that are shown
+WAYS = (2, 5, 10, 20)
+SIZES = (32, 84)  # pixels a side
+WIDTH = 15
 
 
 def data(
@@ -40,77 +40,109 @@ def data(
         typer.Argument(metavar="DIR", help="A folder with a folder per class.", show_default=False),
     ],
 ) -> None:
-    """Look at a folder of your own images: classes, sizes, broken files, duplicates.
+    """Look at a folder of your own images: classes, faults, duplicates, and what runs it allows.
 
     fewshot data DIR
 
     fewshot train data=folder data.root=DIR
     """
-    tree = scan(folder)
-    files = list(chain.from_iterable(tree.classes.values()))
-    with (
-        Progress("Looking at the images", len(files), "images") as progress,
-        strict(),
-        ThreadPoolExecutor() as pool,
-    ):
-        looks = []
-        for look in pool.map(_look, files):
-            looks.append(look)
-            progress.advance()
-    _show(tree, looks)
-
-
-def _look(path: Path) -> Look:
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with opened(path) as image:
-            width, height, mode = *image.size, image.mode
-        decode(path, 8, Colour.rgb)  # as a run will, but small
-    except Exception as error:  # as many kinds as there are decoders
-        return Look(path, fault=fault(error))
-    return Look(path, digest, f"{width}x{height}", mode)
-
-
-def _show(tree: Tree, looks: list[Look]) -> None:
-    counts = {name: len(files) for name, files in tree.classes.items()}
-    small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    tree = scan(folder, loose=True)
+    loose = tree.classes.pop("", [])
+    if not tree.classes:
+        raise UserError(f"{loose[0]}: is in no class; expected {folder}/CLASS/{loose[0].name}")
+    looks = look_at(list(chain.from_iterable(tree.classes.values())), folder)
     whole = [look for look in looks if not look.fault]
     broken = [look for look in looks if look.fault]
-    within, across = _duplicates(tree.root, whole)
+    tiny = [look for look in whole if min(look.size) < TINY]
+    exact, near = same(whole), nearly_same(whole)
+    counts = {name: len(files) for name, files in tree.classes.items()}
+    small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     rows = {
         "groups": len({group(name) for name in counts}),
         "classes": len(counts),
         "images": len(looks),
         "smallest class": f"{counts[small]} images: {small}",
         "largest class": f"{counts[large]} images: {large}",
-        "image sizes": _most(look.size for look in whole),
+        "image sizes": _most(_size(look) for look in whole),
         "modes": _most(look.mode for look in whole),
         "broken files": len(broken),
-        "duplicates": f"{len(within)} within a class, {len(across)} across classes",
+        "duplicates": _where(exact),
+        "near-duplicates": _where(near),
+        "tiny images": len(tiny),
+        "empty folders": len(tree.empty),
+        "loose files": len(loose),
         "links left out": tree.links,
+        **_runs(Counter(look.of_class for look in whole)),
     }
     for label, value in rows.items():
-        print(f"{label:14}  {_line(value)}")
-    for look in broken:
-        print(f"broken: {_line(look.path.relative_to(tree.root))}: {_line(look.fault)}")
-    for what, found in (("in one class", within), ("in several classes", across)):
-        for names in found[:MOST]:
-            print(f"the same {what}: {_line(' = '.join(names))}")
-        if len(found) > MOST:
-            print(f"the same {what}: {len(found) - MOST} more")
+        print(f"{label:{WIDTH}}  {_line(value)}")
+    _names("broken", [f"{look.name}: {look.fault}" for look in broken], len(broken))
+    _names("the same in one class", map(_equal, within_classes(exact)))
+    _names("the same in several classes", map(_equal, across_classes(exact)))
+    _names("nearly the same in one class", map(_similar, within_classes(near)))
+    _names("nearly the same in several classes", map(_similar, across_classes(near)))
+    _names("tiny", [f"{look.name}: {_size(look)}" for look in tiny])
+    _names("empty", [path.relative_to(folder).as_posix() for path in tree.empty])
+    _names("in no class, which a run refuses", [path.name for path in loose])
 
 
-def _duplicates(root: Path, looks: list[Look]) -> tuple[list[list[str]], list[list[str]]]:
-    """Sets of files with the same bytes: those within one class, and those of several."""
-    same = defaultdict(list)
-    for look in looks:
-        same[look.digest].append(look.path.relative_to(root).as_posix())
-    sets = [names for names in same.values() if len(names) > 1]
-    alone = [len({group(name) for name in names}) == 1 for names in sets]
-    return (
-        [names for names, one in zip(sets, alone, strict=True) if one],
-        [names for names, one in zip(sets, alone, strict=True) if not one],
-    )
+def _runs(counts: Mapping[str, int]) -> dict[str, str]:
+    """Which tasks the classes allow, as a run splits them, and how much it reads.
+
+    Args:
+        counts: the images of each class that can be decoded.
+    """
+    config = job_config(["data=folder"])
+    assert config.data.fractions is not None
+    shares, classes, most = astuple(config.data.fractions), len(counts), len(counts) // 2
+    rows = {}
+    for ways in sorted({*WAYS, most}):
+        if 2 <= ways <= min(most, WAYS[-1]):
+            train, valid, test = splits.sizes(classes, shares, ways)
+            valid_too = f", {valid} for meta-validation" if valid else " and meta-validation"
+            rows[f"ways={ways}"] = (
+                f"{train} classes for meta-train{valid_too}, {test} for meta-test"
+            )
+    if not rows:
+        rows["ways"] = "to train on 2 classes and to test on 2 others takes 4; see `fewshot adapt`"
+    queries, fewest = config.eval.queries, min(counts.values(), default=0)
+    needed = config.shots + queries
+    small = sum(images < needed for images in counts.values())
+    rows["shots"] = f"up to {fewest - queries} with eval.queries={queries}, by the smallest class"
+    if fewest < needed:
+        rows["shots"] = (
+            f"shots={config.shots} and eval.queries={queries} take {needed} images of a class, and "
+            f"{small} of {classes} have fewer; data.min_images={needed} leaves those out"
+        )
+    pixels = 3 * sum(counts.values()) / 1e6
+    sizes = [f"{pixels * size**2:,.1f} MB at {size} pixels" for size in SIZES]
+    return rows | {"decoded images": ", ".join(sizes)}
+
+
+def _where(sets: Sequence[list[Look]]) -> str:
+    """A set that is in several classes, and with several files in one of them, is both."""
+    return f"{len(within_classes(sets))} within a class, {len(across_classes(sets))} across classes"
+
+
+def _equal(looks: Iterable[Look]) -> str:
+    return " = ".join(look.name for look in looks)
+
+
+def _similar(looks: Iterable[Look]) -> str:
+    return " ~ ".join(look.name for look in looks)
+
+
+def _size(look: Look) -> str:
+    return "{}x{}".format(*look.size)
+
+
+def _names(what: str, lines: Iterable[str], most: int = MOST) -> None:
+    """A line for each of the first ones, and the number of the others."""
+    lines = list(lines)
+    for line in lines[:most]:
+        print(f"{what}: {_line(line)}")
+    if len(lines) > most:
+        print(f"{what}: {len(lines) - most} more")
 
 
 def _most(values: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ def resume(run: Run, overrides: Overrides = None) -> None:
     earlier = earlier_in(directory, config)
     if earlier is not None and earlier.trained(config):
         checkpoints.tested(directory, config.eval.checkpoint)
-    device_and_data(config)
+    device_and_data(config, begins=False)
     if earlier is not None:
         earlier.refuse_others(config)  # once more, since the content of the data is known now
     where = "the beginning" if earlier is None else f"iteration {earlier.content['iteration']}"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fewshot_cli.data.images.decoding import images_of, tasks_of
+from fewshot_cli.data.images import splits
+from fewshot_cli.data.images.decoding import images_of, tasks_of, without_broken
 from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.images.splits import SPLITS
 from fewshot_cli.data.images.tree import group, scan
-from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import DataConfig, Split
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -31,59 +31,58 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     if config.root is None:
         raise UserError("data.root=null: data=folder needs a folder, data.root=DIR")
     assert config.image_size is not None
-    tree = scan(Path(config.root))
-    decoded = images_of(tree.classes, cache_dir, "folder", config.image_size, config.colour)
-    fewest = config.min_images or 1
-    splits = {
-        split: [name for name in names if decoded.counts[name] >= fewest]
-        for split, names in _split(list(decoded.counts), config).items()
-    }
-    return tasks_of(decoded, splits, device, config.invert)
+    classes = scan(Path(config.root)).classes
+    if config.skip_broken:
+        classes = without_broken(classes, cache_dir, "folder")
+    decoded = images_of(classes, cache_dir, "folder", config.image_size, config.colour)
+    return tasks_of(decoded, _split(decoded.counts, config), device, config.invert)
 
 
-def _split(names: list[str], config: DataConfig) -> dict[str, list[str]]:
-    """The classes of each split: by the CSV, or whole groups or single classes by lot."""
+def _split(counts: Mapping[str, int], config: DataConfig) -> dict[str, list[str]]:
+    """The classes of each split, from the number of images of each.
+
+    Without classes of its own, meta-validation draws from those of meta-train.
+    """
     if config.split_file is not None:
-        return _read_split(Path(config.split_file), names)
+        chosen = splits.read(Path(config.split_file), counts)
+    elif config.split is Split.test:
+        chosen = {split: [] for split in SPLITS}
+        chosen["test"] = [name for name in counts if name not in config.left_out]
+    else:
+        chosen = _by_lot(counts, config)
+    chosen = {split: _large(names, counts, config) for split, names in chosen.items()}
+    return chosen | {"valid": chosen["valid"] or chosen["train"]}
+
+
+def _by_lot(counts: Mapping[str, int], config: DataConfig) -> dict[str, list[str]]:
+    """Whole groups or single classes, in an order by lot: first meta-train, at the end meta-test.
+
+    Where that leaves a split of single classes with fewer than `least`, the classes that are large
+    enough are split anew in the same order.
+    """
     if config.split is Split.alphabets:
-        raise UserError("data.split=alphabets: is Omniglot's own; expected random or groups")
+        raise UserError("data.split=alphabets: is Omniglot's own; expected random, groups or test")
     assert config.fractions is not None
     shares = [getattr(config.fractions, split) for split in SPLITS]
-    whole = config.split is Split.groups
-    drawn = sorted({group(name) for name in names}) if whole else names
+    whole, least = config.split is Split.groups, config.least or 0
+    drawn = sorted({group(name) for name in counts}) if whole else list(counts)
     generator = torch.Generator().manual_seed(config.split_seed)
-    order = torch.randperm(len(drawn), generator=generator).tolist()
-    ends = [0, *(round(len(drawn) * sum(shares[: place + 1])) for place in range(len(SPLITS)))]
-    chosen = {}
-    for split, first, last in zip(SPLITS, ends, ends[1:], strict=False):
-        part = {drawn[place] for place in order[first:last]}
-        chosen[split] = [name for name in names if (group(name) if whole else name) in part]
-    return chosen
+    order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
+    parts = _parts(order, splits.sizes(len(order), shares))
+    if not whole and any(len(_large(part, counts, config)) < least for part in parts):
+        order = _large(order, counts, config)
+        parts = _parts(order, splits.sizes(len(order), shares, least))
+    return {
+        split: [name for name in counts if (group(name) if whole else name) in part]
+        for split, part in zip(SPLITS, map(set, parts), strict=True)
+    }
 
 
-def _read_split(path: Path, names: list[str]) -> dict[str, list[str]]:
-    """The classes of each split, in the order of the rows of a CSV; a class in no row is unused."""
-    chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
-    known, seen = set(names), set[str]()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"class", "split"} <= set(rows.fieldnames or ()):
-                raise UserError(f"{path}: expected a CSV with the columns class,split")
-            for row in rows:
-                where, name, split = f"{path}:{rows.line_num}", row["class"], row["split"]
-                if name not in known:
-                    raise UserError(
-                        f"{where}: class {name}: is not below data.root; "
-                        f"expected {nearest(name or '', names)}"
-                    )
-                if name in seen:
-                    raise UserError(f"{where}: class {name}: stands twice; expected one row each")
-                if split not in SPLITS:
-                    raise UserError(f"{where}: split {split}: expected {', '.join(SPLITS)}")
-                seen.add(name)
-                chosen[split].append(name)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"data.split_file={path}: {why}; expected a CSV in UTF-8") from error
-    return chosen
+def _parts(order: list[str], lengths: list[int]) -> list[list[str]]:
+    rest = iter(order)
+    return [[next(rest) for _ in range(length)] for length in lengths]
+
+
+def _large(names: list[str], counts: Mapping[str, int], config: DataConfig) -> list[str]:
+    """The classes that have `min_images`, and one at least."""
+    return [name for name in names if counts[name] >= (config.min_images or 1)]

@@ -45,8 +45,10 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     assert config.image_size is not None
     assert config.samples is not None
     size = config.image_size
-    if config.split is Split.groups:
-        raise UserError("data.split=groups: is of data=folder; expected random or alphabets")
+    if config.split not in (Split.random, Split.alphabets):
+        raise UserError(
+            f"data.split={config.split.value}: is of data=folder; expected random or alphabets"
+        )
     if config.samples > DRAWINGS:
         raise UserError(f"data.samples={config.samples}: Omniglot has {DRAWINGS} drawings of each")
     root = Path(config.root).expanduser() if config.root else _download(cache_dir)

@@ -47,5 +47,6 @@ def episode(
     from fewshot_cli.plots.trained import restored
     from fewshot_cli.training.setup import prepare
 
-    setup = prepare(config) if predictions is None else restored(predictions, config)
+    splits = "train", "test"
+    setup = restored(predictions, config, splits) if predictions else prepare(config, splits)
     style.leave(task_sheet.draw(setup, predicts=predictions is not None), out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fewshot_cli.algorithms.base import Learner
@@ -15,15 +15,18 @@ from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 
 
-def restored(run: Path, config: Config) -> Setup:
+def restored(run: Path, config: Config, splits: Collection[str] = ()) -> Setup:
     """The parts of a run, with the checkpoint that its meta-test takes.
+
+    Args:
+        splits: those that are sampled; none: those of the run.
 
     Raises:
         UserError: the checkpoint, the device or the data is not there.
     """
     config.compile = False  # there is no meta-gradient in a picture of what was learned
     path, state = checkpoints.tested(RunDirectory(run), config.eval.checkpoint)
-    setup = prepare(config)
+    setup = prepare(config, splits)
     checkpoints.fill(path, setup.algorithm, state, any_ways=True)
     return setup
 

@@ -49,7 +49,7 @@ def follow(config: Config, points: list[Path], with_head: bool, progress: Progre
         UserError: a point cannot be read, or adaptation diverges or moves none of the W weights.
     """
     config.compile, config.device = False, "cpu"  # there is little to compute
-    setup = prepare(config)
+    setup = prepare(config, ["train"])
     algorithm, tasks = setup.algorithm, _tasks(setup)
     followed = algorithm.net if with_head else algorithm.net.body
     count = len(list(followed.parameters()))

@@ -61,6 +61,7 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.status = path / "status.json"
         self.config = path / "config.yaml"
+        self.splits = path / "splits.csv"
         self.test_tasks = path / "test_tasks.csv"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
@@ -80,6 +81,16 @@ class RunDirectory:
         """Write config.yaml: the settings that the run reads."""
         with atomic(self.config) as file:
             file.write(OmegaConf.to_yaml(OmegaConf.create(recorded(config))))
+
+    def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None:
+        """splits.csv: `class, split`, a row for each class, in the first split that has it."""
+        first = dict[str, str]()
+        for split, names in splits.items():
+            first |= {name: split for name in names if name not in first}
+        with atomic(self.splits) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["class", "split"])
+            writer.writerows(first.items())
 
     def add(self, rows: Sequence[Metrics]) -> None:
         """Append rows to metrics.csv, in one write.

@@ -12,6 +12,8 @@ from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import measure
 from fewshot_cli.settings.measure import ACCURACY, LOSS
 
+FEW = 4  # times the ways: with fewer classes in the test, much depends on which they are
+
 
 def show(directory: RunDirectory, following: str | None = None) -> None:
     """Print a meta-test by adaptation step, where its files are and what to type next.
@@ -24,10 +26,11 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     columns = [LOSS] if measure.of(test["steps"][0]) is LOSS else [ACCURACY, LOSS]
     classes = f"{summary['ways']}-way {summary['shots']}-shot"
     task = classes if ACCURACY in columns else f"{summary['shots']} points"
+    note = f"\n{_few(summary)}" if _few(summary) else ""
     table = Table(
         title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
         caption=f"{test['checkpoint']} checkpoint (iteration {test['iteration']}), "
-        f"{test['tasks']} tasks, ± 95 % interval",
+        f"{test['tasks']} tasks, ± 95 % interval{note}",
         title_justify="left",
         caption_justify="left",
     )
@@ -52,6 +55,17 @@ def line(directory: RunDirectory) -> str:
     judged = measure.of(last)
     name, value = judged.name, judged.shown(last[judged.name], last[f"{judged.name}_ci95"])
     return f"{directory.path.name}: {name} {value} ({test['tasks']} tasks), {summary['seconds']} s"
+
+
+def _few(summary: dict[str, Any]) -> str:
+    """What an interval over tasks leaves out where the tasks share few classes."""
+    classes = summary["test"].get("classes")  # early releases did not count them
+    if classes is None or classes >= FEW * summary["ways"]:
+        return ""
+    return (
+        f"The interval is over tasks of these {classes} classes alone: "
+        "it says nothing of other classes"
+    )
 
 
 def _some(rows: list[dict[str, Any]], most: int = 8) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Batching, Config, Head, Rotations, lookup, values
+from fewshot_cli.settings.schema import Batching, Config, Head, Rotations, Split, lookup, values
 
 
 def check(config: Config) -> None:
@@ -133,19 +133,38 @@ def _check_classes(config: Config) -> None:
             )
 
 
-def check_counted(config: Config, splits: Mapping[str, Mapping[str, int]]) -> None:
-    """The same checks for data whose classes show when it is loaded.
+def check_split(config: Config, used: Collection[str]) -> None:
+    """Refuse to sample other splits than the test where that has all classes.
+
+    Raises:
+        UserError: names what can be done.
+    """
+    data = config.data
+    if data.split is Split.test and data.split_file is None and {*used} != {"test"}:
+        raise UserError(
+            f"data.split=test: leaves algo={config.algo.name} no classes to train on; expected "
+            "data.split=random, or algo=ncm, which has no meta-training"
+        )
+
+
+def check_counted(
+    config: Config, splits: Mapping[str, Mapping[str, int]], used: Collection[str]
+) -> None:
+    """The same checks as of `check` for data whose classes show when it is loaded.
 
     Args:
         splits: for each split, the number of images of each of its classes.
+        used: the splits that are sampled.
 
     Raises:
         UserError: a split has too few classes, or a class too few images.
     """
-    for split, classes in splits.items():
-        _check_ways(config, split, len(classes))
-    everything = {name: images for classes in splits.values() for name, images in classes.items()}
-    taken, images = max(_images_taken(config), key=lambda pair: pair[1])
+    for split in used:
+        if config.ways > len(splits[split]):
+            raise UserError(_too_few(config, splits, split, used))
+    everything = {name: images for split in used for name, images in splits[split].items()}
+    tests_only = {*used} == {"test"}
+    taken, images = max(_images_taken(config)[: 1 if tests_only else 2], key=lambda pair: pair[1])
     small = [name for name in everything if everything[name] < images]
     if small:
         smallest = min(small, key=everything.__getitem__)
@@ -159,10 +178,40 @@ def check_counted(config: Config, splits: Mapping[str, Mapping[str, int]]) -> No
 
 def _check_ways(config: Config, split: str, classes: int) -> None:
     if config.ways > classes:
-        raise UserError(
-            f"ways={config.ways}: data={config.data.name} has {classes} classes in its "
-            f"{split} split, expected at most that many"
-        )
+        raise UserError(_has(config, split, classes) + ", expected at most that many")
+
+
+def _has(config: Config, split: str, classes: int) -> str:
+    return f"ways={config.ways}: data={config.data.name} has {classes} classes in its {split} split"
+
+
+def _too_few(
+    config: Config, splits: Mapping[str, Mapping[str, int]], split: str, used: Collection[str]
+) -> str:
+    """What is wrong with the number of classes, and the ways out."""
+    data, trains = config.data, "train" in used
+    has = _has(config, split, len(splits[split]))
+    if data.kind != "folder":
+        return f"{has}, expected at most that many"
+    fits = min(len(splits[each]) for each in used)
+    if data.split_file is not None:
+        others = [f"more classes in data.split_file={data.split_file}"]
+    elif data.split is Split.test:
+        others = []
+        if data.left_out:
+            has += f" beside {len(data.left_out)} that the run has met"
+    elif trains and data.split is Split.groups:
+        others = ["data.split=random", "other data.fractions"]
+    elif trains and data.least == config.ways:  # the splits fit it where they can
+        classes = len({name for each in used for name in splits[each]})
+        has = f"ways={config.ways}: data={data.name} has {classes} classes, too few to train on "
+        has += f"{config.ways} and to test on {config.ways} others"
+        fits = classes // 2
+        others = ["algo=ncm data.split=test, which trains on none", "`fewshot adapt`"]
+    else:
+        others = ["data.split=test, which tests on all that the run has not met"]
+    ways = [f"ways={fits}"] if fits >= 2 else []
+    return f"{has}; expected {', or '.join([*ways, *others]) or 'more classes'}"
 
 
 def _images_taken(config: Config) -> list[tuple[str, int]]:

@@ -189,6 +189,8 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
         assert isinstance(config, DictConfig)
         # The run may come from another machine.
         config.cache_dir = here.cache_dir
+        if OmegaConf.select(config, "data.kind") == "folder":  # early releases did not record it
+            config.data.setdefault("least", config.ways)
         parsed = OverridesParser.create().parse_overrides(overrides)
         allowed = set(may_change)
         for override in parsed:

@@ -105,6 +105,7 @@ class Split(Enum):
     random = "random"  # drawn from all characters with `split_seed`
     alphabets = "alphabets"  # Omniglot's own: background for training, evaluation for the test
     groups = "groups"  # all classes of a folder of classes go to the same split
+    test = "test"  # all classes are for the meta-test
 
 
 class Colour(Enum):
@@ -238,6 +239,18 @@ class DataConfig(Group):
         help="digest of what a run found in `root`; a run writes it when it begins",
     )
     split: Split = key(Split.random, shapes=Shapes.tasks, help="how classes go to the splits")
+    least: int | None = key(
+        None,
+        role=Role.fact,
+        shapes=Shapes.tasks,
+        help="classes that each split needs: the run's ways; a run writes it when it begins",
+    )
+    left_out: list[str] = key(
+        [],
+        role=Role.fact,
+        shapes=Shapes.tasks,
+        help="classes that `evaluate` does not test with split=test, as the run has met them",
+    )
     split_seed: int = key(0, shapes=Shapes.tasks, least=0, help="of the lot that splits classes")
     rotations: Rotations = key(
         Rotations.none, shapes=Shapes.tasks, help="splits with every class turned, as new classes"
@@ -246,6 +259,9 @@ class DataConfig(Group):
     invert: bool = key(False, shapes=Shapes.tasks, help="ink is 1 on 0")
     min_images: int | None = key(
         None, shapes=Shapes.tasks, above=0, help="of a class, or it is left out"
+    )
+    skip_broken: bool = key(
+        False, shapes=Shapes.tasks, help="leave out the files that cannot be decoded"
     )
     fractions: Fractions | None = None
     split_file: str | None = key(
@@ -296,6 +312,7 @@ class AlgoConfig(Group):
         False, role=Role.choice, help="the Jacobian of the inner loop is taken as the identity"
     )
     compilable: ClassVar[bool] = False  # its file makes use of `compile` and `recompute`
+    meta_trains: ClassVar[bool] = True  # has a meta-training, with a meta-validation
     pretrains: ClassVar[bool] = False  # trains one network on all meta-train classes
     classifies: ClassVar[bool] = False  # cannot do regression
     moves_body: ClassVar[bool] = False  # is of no use where only the head learns

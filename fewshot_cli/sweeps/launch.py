@@ -151,7 +151,8 @@ def look_at_needs(configs: list[Config]) -> None:
     for config in configs:
         # Whether a task fits the data is only known here for data that is counted when loaded.
         task = [config.ways, config.shots, config.queries, config.eval.queries]
-        tasks = [*task, config.algo.train_shots] if config.data.counted else []
+        algo = [config.algo.train_shots, config.algo.meta_trains]
+        tasks = [*task, *algo] if config.data.counted else []
         data = replace(config.data, fingerprint=None)  # which shows when it is loaded
         asked = (data, config.cache_dir, config.device, config.compile, tasks)
         if asked not in seen:

@@ -6,6 +6,7 @@ import math
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from fewshot_cli import trackers
 from fewshot_cli.algorithms.base import DivergedError, MetaLearner
+from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import Scores, TaskBatch, score
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
@@ -51,28 +53,47 @@ def run(config: Config, directory: RunDirectory) -> None:
         if earlier:
             earlier.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
+        source = setup.in_images().source
+        if isinstance(source, ImageTasks) and config.data.counted:
+            _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _meta_train(setup, directory, at)
         path, state = checkpoints.tested(directory, config.eval.checkpoint)
         iteration = checkpoints.fill(path, setup.algorithm, state)
         tested = meta_test(setup, directory, iteration, at.start)
-        directory.write_summary(summary(config, tested, iteration, time.monotonic() - at.start))
+        directory.write_summary(summary(setup, tested, iteration, time.monotonic() - at.start))
+
+
+def _tell_splits(
+    splits: Mapping[str, Mapping[str, int]], config: Config, directory: RunDirectory
+) -> None:
+    """splits.csv, and a line where meta-validation has no classes of its own."""
+    directory.write_splits(splits)
+    if config.algo.meta_trains and splits["valid"] == splits["train"]:
+        say(
+            f"Meta-validation draws from the {len(splits['train'])} classes of meta-train and only "
+            f"chooses the checkpoint; meta-test has {len(splits['test'])} others"
+        )
 
 
 def dry_run(config: Config) -> str:
     """Build everything and try one meta-update and one adaptation; what was built, in a line."""
     setup = prepare(config, begins=True)
     algorithm, net = setup.algorithm, setup.algorithm.net
-    tasks = setup.train_tasks(generator(config.seed, "train tasks"))
-    inner = generator(config.seed, "inner batches")
+    draws, inner = generator(config.seed, "train tasks"), generator(config.seed, "inner batches")
     if isinstance(algorithm, MetaLearner):
+        tasks = setup.train_tasks(draws)
         algorithm.meta_update(tasks, inner)
+        done = f"one meta-update of {len(tasks)} tasks"
+    else:
+        tasks = setup.source.sample("test", 1, setup.test_shape, draws)
+        done = "one adaptation"
     for _ in algorithm.adapt(next(tasks.split(1)), 1, inner):
         pass
     weights = sum(weight.numel() for weight in net.parameters())
     return (
         f"{config.algo.name} on {config.data.name} with {config.model.name} "
-        f"({weights:,} weights) on {setup.device}: one meta-update of {len(tasks)} tasks works"
+        f"({weights:,} weights) on {setup.device}: {done} works"
     )
 
 
@@ -225,10 +246,9 @@ def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: floa
     return rows
 
 
-def summary(
-    config: Config, tested: list[Metrics], iteration: int, seconds: float
-) -> dict[str, Any]:
+def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float) -> dict[str, Any]:
     """What identifies the run, how it was tested, and its final results by adaptation step."""
+    config, source = setup.config, setup.in_images().source
     return {
         "algo": config.algo.name,
         "data": config.data.name,
@@ -241,6 +261,7 @@ def summary(
             "iteration": iteration,
             "tasks": config.eval.tasks,
             "queries": config.eval.queries,
+            "classes": len(source.sizes["test"]) if isinstance(source, ImageTasks) else None,
             "transductive": config.eval.transductive,
             "batch_norm": config.model.statistics.value,  # whose statistics
             "steps": [

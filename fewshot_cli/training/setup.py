@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from fewshot_cli.data.task import TaskBatch, TaskShape, TaskSource
 from fewshot_cli.models import Network, digest
 from fewshot_cli.models.features import Frozen, FrozenTasks
 from fewshot_cli.runs.directory import RunDirectory
-from fewshot_cli.settings.checks import check_counted
+from fewshot_cli.settings.checks import check_counted, check_split
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Batching, Config, Head, Precision
 from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
@@ -60,10 +61,11 @@ class Setup:
         return self.source.sample("train", self.config.meta_batch, self.train_shape, generator)
 
 
-def prepare(config: Config, begins: bool = False) -> Setup:
+def prepare(config: Config, splits: Collection[str] = (), begins: bool = False) -> Setup:
     """Build everything that a run needs.
 
     Args:
+        splits: those that are sampled; none: those of a run.
         begins: with the weights of `init`, where that is told; else a checkpoint is to come.
 
     Raises:
@@ -73,7 +75,7 @@ def prepare(config: Config, begins: bool = False) -> Setup:
     make_deterministic()
     torch.set_num_threads(config.threads or THREADS)
     keep_freed_memory()
-    device, source = device_and_data(config, begins)
+    device, source = device_and_data(config, splits, begins)
     outputs = outputs_of(config, config.ways, source.train_classes)
     whole = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
     if begins and config.init is not None:
@@ -128,7 +130,8 @@ def outputs_of(config: Config, ways: int, train_classes: int) -> int:
     """How many outputs a network has where tasks have so many ways."""
     if config.data.regression or config.algo.head is Head.shared:
         return 1
-    return train_classes if config.algo.pretrains else ways
+    # Where nothing is left to train on, a head is for the ways.
+    return train_classes or ways if config.algo.pretrains else ways
 
 
 def _remember(config: Config, found: str) -> None:
@@ -156,10 +159,15 @@ def frozen(config: Config, still: Network) -> Frozen:
     return Frozen(still, key, config.cache_dir, config.precision is Precision.bf16)
 
 
-def device_and_data(config: Config, begins: bool = True) -> tuple[torch.device, TaskSource]:
+def device_and_data(
+    config: Config, splits: Collection[str] = (), begins: bool = True
+) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
-    Leaves the fingerprint of what `data.root` holds in the config.
+    Leaves the fingerprint of what `data.root` holds in the config, and what its splits fit.
+
+    Args:
+        splits: those that are sampled; none: those of a run.
 
     Raises:
         UserError: the device or a compiler is not there, or the data cannot be read.
@@ -169,11 +177,16 @@ def device_and_data(config: Config, begins: bool = True) -> tuple[torch.device, 
     device = device_named(config.device)
     if begins and config.init is not None:
         init_weights(config.init)
+    if config.data.fractions is not None:  # an evaluation with other ways keeps its run's splits
+        config.data.least = config.data.least or config.ways
+        config.data.reads |= {"least"}
+    splits = splits or (("train", "valid", "test") if config.algo.meta_trains else ("test",))
+    check_split(config, splits)
     size = models.image_size(config.model) or config.data.image_size
     source = data.load(replace(config.data, image_size=size), config.cache_dir, device)
     if isinstance(source, ImageTasks):
         if config.data.counted:
-            check_counted(config, source.sizes)
+            check_counted(config, source.sizes, splits)
         if config.data.root is not None:
             config.data.fingerprint = source.fingerprint
             config.data.reads |= {"fingerprint"}

@@ -59,6 +59,7 @@ def generator() -> torch.Generator:
 def test_these_have_no_outer_loop() -> None:
     without = {"scratch", "ncm", "ridge", "logistic", "soft_kmeans"}
     assert set(ALGOS) - set(META_LEARNERS) == without
+    assert [algo for algo in ALGOS if config(f"algo={algo}").algo.meta_trains] == META_LEARNERS
 
 
 @pytest.mark.parametrize("algo", ALGOS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Command
-from helpers import LITTLE, TINY, little_omniglot
+from helpers import LITTLE, TINY, little_folder, little_omniglot
 
 from fewshot_cli.commands.evaluate import command
 from fewshot_cli.training import checkpoints
@@ -173,3 +173,49 @@ def test_a_folder_that_is_no_run(fewshot: Command) -> None:
     done = fewshot("evaluate", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("fewshot: nowhere: expected a run directory")
+
+
+def test_all_classes_of_another_folder(fewshot: Command, tmp_path: Path) -> None:
+    """Those that the run was trained on, by their paths, are left out; its own splits stay."""
+    little_folder(tmp_path / "here", classes=7)
+    little_folder(tmp_path / "there", classes=9)
+    small = ["data.image_size=8", "model=mlp", "algo=reptile", *TINY]
+    done = fewshot("train", "data=folder", "data.root=here", *small, "run.dir=run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "splits.csv").set_index("class").split
+    trained = {*table.index[table == "train"]}
+    assert len(trained) == 4
+
+    words = ["evaluate", "run", "data=folder", "data.image_size=8", "data.root=there"]
+    done = fewshot(*words, "data.split=test")
+    assert done.returncode == 0, done.stderr
+    assert "Left out 4 classes that the run was trained or validated on\n" in done.stderr
+    found = evaluation(tmp_path / "run")
+    test = json.loads((found / "summary.json").read_text())["test"]
+    assert (test["classes"], test["left_out"]) == (5, 4)
+    assert "The interval is over tasks of these 5 classes alone" in done.stdout
+    shutil.rmtree(found)
+
+    done = fewshot(*words, "data.split=test", "ways=6")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "fewshot: ways=6: data=folder has 5 classes in its test split beside 4 that the run has "
+        "met; expected ways=5\n"
+    )
+
+    done = fewshot("evaluate", "run", "data.split=test")
+    assert done.returncode == 0, done.stderr
+    again = evaluation(tmp_path / "run")
+    assert (again / "test_tasks.csv").read_bytes() == (tmp_path / "run/test_tasks.csv").read_bytes()
+    shutil.rmtree(again)
+
+    # With other ways the splits stay those of the run.
+    assert fewshot("evaluate", "run", "ways=2").returncode == 0
+    test = json.loads((evaluation(tmp_path / "run") / "summary.json").read_text())["test"]
+    assert test["classes"] == 3
+    assert "left_out" not in test
+    done = fewshot("evaluate", "run", "ways=4")
+    assert done.stderr == (
+        "fewshot: ways=4: data=folder has 3 classes in its test split; expected ways=3, or "
+        "data.split=test, which tests on all that the run has not met\n"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from helpers import TINY, config
+from helpers import TINY, config, little_folder
 from PIL import Image
 
 from fewshot_cli.runs.directory import RunDirectory
@@ -15,8 +15,9 @@ from fewshot_cli.training.run import run
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
-    """Two runs, on letters and on sinusoids."""
+    """Two runs, on letters and on sinusoids, and a folder of images."""
     made = tmp_path_factory.mktemp("runs")
+    little_folder(made / "photos")
     for name, words in {
         "letters": ["model=mlp", *TINY],
         "waves": ["data=sinusoid", "model=mlp", *TINY, "ways=1", "record_paths=true"],
@@ -52,6 +53,7 @@ def test_every_picture_opens(fewshot: Command, folder: Path, name: str) -> None:
             assert picture.width == width
 
 
+ALL = "data.split=test"
 WRONG = {
     "ending": (["paths", "waves", "--out", "x.jpg"], "x.jpg: expected a file that ends in .png or"),
     "ending first": (["curves", "nowhere", "--out", "x"], "x: expected a file that ends in .png"),
@@ -63,6 +65,10 @@ WRONG = {
     "plane": (["paths", "waves", "--plane", "pcaa"], "--plane pcaa: expected pca"),
     "no images": (["episode", "data=sinusoid", "model=mlp"], "data=sinusoid: has no images"),
     "no sinusoid": (["sinusoid", "letters"], "letters: data=glyphs; expected a run of data=sinus"),
+    "no training": (
+        ["episode", "--predictions", "letters", "data=folder", "data.root=photos", ALL],
+        "data.split=test: leaves algo=maml no classes to train on",
+    ),
     "override": (["episode", "shotss=1"], "shotss: no such key; expected shots"),
     "override of a run": (
         ["episode", "--predictions", "letters", "seed=5"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conftest import Command
 from filelock import FileLock
-from helpers import outcome
+from helpers import TINY, little_folder, outcome
 
 LONG = [
     *("data=sinusoid", "model=mlp", "ways=1", "iterations=120", "log_every=7"),
@@ -34,6 +34,25 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(fewshot: Command, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("Going on from iteration ")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_a_small_collection_keeps_its_splits(fewshot: Command, tmp_path: Path) -> None:
+    """Whether the run recorded what they fit or is of a release that did not."""
+    little_folder(tmp_path / "photos", classes=9)
+    words = ["data=folder", "data.root=photos", "data.image_size=8", "model=mlp", *TINY]
+    words.append("algo.meta_schedule=constant")  # which does not depend on the length
+    assert fewshot("train", *words, "run.dir=whole").returncode == 0
+    for name in ("new", "old"):
+        assert fewshot("train", *words, f"run.dir={name}", "iterations=2").returncode == 0
+    config = tmp_path / "old" / "config.yaml"
+    config.write_text(config.read_text().replace("  least: 3\n", ""))
+    (tmp_path / "old" / "splits.csv").unlink()
+    for name in ("new", "old"):
+        done = fewshot("resume", name, "iterations=4")
+        assert done.returncode == 0, done.stderr
+        assert outcome(tmp_path / name) == outcome(tmp_path / "whole")
+    whole = (tmp_path / "whole" / "splits.csv").read_bytes()
+    assert (tmp_path / "old" / "splits.csv").read_bytes() == whole
 
 
 def test_a_run_told_to_stop_in_a_long_meta_validation_stops_there(

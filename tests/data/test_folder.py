@@ -66,6 +66,60 @@ def test_groups_stay_whole(tmp_path: Path) -> None:
     assert all(len(classes) == 3 for classes in sizes.values())
 
 
+def names_of(source: ImageTasks) -> dict[str, list[str]]:
+    return {split: list(classes) for split, classes in source.sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("shares", "least", "lengths"),
+    [
+        ([], None, [6, 1, 2]),  # as early releases split 9 classes
+        ([], 2, [5, 2, 2]),
+        ([], 3, [3, 3, 3]),
+        ([], 4, [5, 5, 4]),  # meta-validation draws from meta-train
+        ([], 5, [6, 1, 2]),  # too few, which `check_counted` refuses
+        (THIRDS, 3, [3, 3, 3]),
+    ],
+)
+def test_the_splits_fit_the_ways_of_the_run(
+    tmp_path: Path, shares: list[str], least: int | None, lengths: list[int]
+) -> None:
+    root, cache = little_folder(tmp_path / "root"), tmp_path / "cache"
+    chosen = config("data=folder", "data.image_size=8", *shares)
+    chosen.data.root = str(root)
+    plain = names_of(loader.load(chosen.data, str(cache), CPU))
+    chosen.data.least = least
+    found = names_of(loader.load(chosen.data, str(cache), CPU))
+    assert [len(names) for names in found.values()] == lengths
+    shared = found["train"] == found["valid"]
+    assert shared is (lengths == [5, 5, 4])
+    everything = {*found["train"], *found["valid"], *found["test"]}
+    assert len(everything) == 9
+    # The order by lot is the same: one test begins where the other does, from its end.
+    small, large = sorted((plain["test"], found["test"]), key=len)
+    assert {*small} <= {*large}
+
+
+def test_classes_that_are_too_small_do_not_count_for_the_splits(tmp_path: Path) -> None:
+    root, cache = little_folder(tmp_path / "root"), tmp_path / "cache"
+    chosen = config("data=folder", "data.image_size=8", "data.min_images=18")  # leaves 6 classes
+    chosen.data.root, chosen.data.least = str(root), 2
+    sizes = loader.load(chosen.data, str(cache), CPU).sizes
+    assert [len(classes) for classes in sizes.values()] == [2, 2, 2]
+    assert {count for classes in sizes.values() for count in classes.values()} == {18, 19}
+
+
+def test_all_classes_may_be_for_the_test(tmp_path: Path) -> None:
+    root, cache = little_folder(tmp_path / "root"), tmp_path / "cache"
+    found = names_of(load(root, cache, "data.split=test"))
+    assert (found["train"], found["valid"], len(found["test"])) == ([], [], 9)
+
+    chosen = config("data=folder", "data.image_size=16", "data.split=test", "data.min_images=18")
+    chosen.data.root, chosen.data.left_out = str(root), ["gruppe 1/klasse ä4", "not there"]
+    fewer = names_of(loader.load(chosen.data, str(cache), CPU))["test"]
+    assert fewer == [name for name in found["test"] if name[-1] in "12578"]
+
+
 def split_file(folder: Path, *rows: str) -> str:
     path = folder / "split.csv"
     path.write_text("\n".join(["class,split", *rows]), encoding="utf-8")
@@ -80,6 +134,19 @@ def test_a_csv_says_which_class_is_where(tmp_path: Path) -> None:
         "valid": ["gruppe 1/klasse ä4", "gruppe 1/klasse ä1"],
         "test": ["gruppe 2/klasse ä2"],
     }
+
+
+def test_a_csv_without_validation_or_training(tmp_path: Path) -> None:
+    root, cache = little_folder(tmp_path / "root"), tmp_path / "cache"
+    rows = ["gruppe 0/klasse ä3,train", "gruppe 1/klasse ä4,test"]
+    found = names_of(load(root, cache, split_file(tmp_path, *rows)))
+    assert found == {
+        "train": ["gruppe 0/klasse ä3"],
+        "valid": ["gruppe 0/klasse ä3"],
+        "test": ["gruppe 1/klasse ä4"],
+    }
+    found = names_of(load(root, cache, split_file(tmp_path, rows[1])))
+    assert found == {"train": [], "valid": [], "test": ["gruppe 1/klasse ä4"]}
 
 
 @pytest.mark.parametrize(
@@ -125,12 +192,13 @@ def test_small_classes_are_named_with_their_number_or_left_out(tmp_path: Path) -
         match=r"^shots=2 and eval.queries=16: 3 of 9 classes have fewer than 18 images, "
         r"the smallest, gruppe 0/klasse ä\d, has 17; .* data.min_images=18",
     ):
-        check_counted(task, load(root, cache).sizes)
+        check_counted(task, load(root, cache).sizes, loader.SPLITS)
     large = load(root, cache, "data.min_images=18", "data.split_seed=2").sizes
     assert {count for classes in large.values() for count in classes.values()} == {18, 19}
-    check_counted(task, {"all": {**large["train"], **large["valid"], **large["test"]}})
+    whole = {**large["train"], **large["valid"], **large["test"]}
+    check_counted(task, {"all": whole}, ["all"])
     with pytest.raises(UserError, match=r"ways=2: data=folder has 0 classes in its train split"):
-        check_counted(task, load(root, cache, "data.min_images=20").sizes)
+        check_counted(task, load(root, cache, "data.min_images=20").sizes, loader.SPLITS)
 
 
 def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
@@ -232,6 +300,30 @@ def empty(root: Path) -> None:
     root.mkdir()
 
 
+def test_broken_files_are_left_out_where_one_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, cache = little_folder(tmp_path / "root"), tmp_path / "cache"
+    cut(root)
+    (root / "gruppe 0" / "klasse ä0" / "bild 00.png").write_text("no image")
+    with pytest.raises(UserError, match=r"data=folder data.skip_broken=true trains without them"):
+        load(root, cache)
+    line = f"Left out 2 files that cannot be decoded, the first: {root}/gruppe 0/klasse ä0/bild 00"
+    for _ in range(2):  # found, and then from the cache
+        source = load(root, cache, "data.skip_broken=true")
+        assert line in capsys.readouterr().err
+        sizes = {name: count for split in source.sizes.values() for name, count in split.items()}
+        assert sizes.pop("gruppe 0/klasse ä0") == 16
+        assert sizes.pop("gruppe 1/klasse ä4") == 17
+        assert sizes == {
+            f"gruppe {n % 3}/klasse ä{n}": 17 + n % 3 for n in range(9) if n not in (0, 4)
+        }
+    for path in (root / "gruppe 0" / "klasse ä0").iterdir():
+        path.write_text("no image")
+    source = load(root, cache, "data.skip_broken=true")
+    assert sum(len(classes) for classes in source.sizes.values()) == 8
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -257,7 +349,7 @@ def test_what_is_wrong_with_the_files_is_named(
     ("override", "message"),
     [
         ("data.fractions.train=0.9", r"data.fractions=0.9\+.*: expected a sum of 1"),
-        ("data.split=alphabets", "is Omniglot's own; expected random or groups"),
+        ("data.split=alphabets", "is Omniglot's own; expected random, groups or test"),
     ],
 )
 def test_a_split_that_cannot_be(tmp_path: Path, override: str, message: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fewshot_cli.settings.checks import check_counted, check_split
 from fewshot_cli.settings.choices import all_keys, options
 from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.errors import UserError
@@ -93,3 +94,77 @@ def test_keys_are_all_of_them() -> None:
     config = job_config([])
     for key in found:
         lookup(config, key)
+
+
+ALL = ["train", "valid", "test"]
+
+
+def counted(train: int, valid: int, test: int) -> dict[str, dict[str, int]]:
+    """Classes with 40 images; meta-validation without its own has those of meta-train."""
+    names = {
+        split: {f"{split} {number}": 40 for number in range(classes)}
+        for split, classes in {"train": train, "valid": valid, "test": test}.items()
+    }
+    return names | {"valid": names["valid"] or names["train"]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "splits", "used", "message"),
+    [
+        (
+            [],
+            (5, 1, 3),
+            ALL,
+            r"ways=5: data=folder has 9 classes, too few to train on 5 and to test on 5 others; "
+            r"expected ways=4, or algo=ncm data.split=test, which trains on none, or `few",
+        ),
+        ([], (1, 1, 1), ALL, r"has 3 classes, .*; expected algo=ncm data.split=test"),
+        (
+            ["data.split=groups"],
+            (9, 3, 6),
+            ALL,
+            r"ways=5: data=folder has 3 classes in its valid split; expected ways=3, or "
+            r"data.split=random, or other data.fractions$",
+        ),
+        (
+            ["data.split_file=s.csv"],
+            (9, 5, 3),
+            ALL,
+            r"has 3 classes in its test split; expected ways=3, or more classes in data.split_file",
+        ),
+        (["data.split=test"], (0, 0, 3), ["test"], r"in its test split; expected ways=3$"),
+        (["data.split=test"], (0, 0, 1), ["test"], r"in its test split; expected more classes$"),
+        (
+            ["algo=scratch"],
+            (9, 3, 3),
+            ["test"],
+            r"has 3 classes in its test split; expected ways=3, or data.split=test, which tests",
+        ),
+        (["shots=30"], (0, 0, 9), ["test"], r"shots=30 and eval.queries=15: 9 of 9 classes"),
+    ],
+)
+def test_too_few_classes_in_a_folder_and_the_ways_out(
+    overrides: list[str], splits: tuple[int, int, int], used: list[str], message: str
+) -> None:
+    config = job_config(["data=folder", *overrides])
+    config.data.least = config.ways
+    with pytest.raises(UserError, match=message) as raised:
+        check_counted(config, counted(*splits), used)
+    assert "\n" not in str(raised.value)
+
+
+def test_only_the_splits_that_are_used_are_checked() -> None:
+    check_counted(job_config(["data=folder", "data.split=test"]), counted(0, 0, 5), ["test"])
+    check_counted(job_config(["data=folder", "algo=scratch"]), counted(1, 1, 5), ["test"])
+    check_counted(job_config(["data=folder", "queries=90"]), counted(0, 0, 5), ["test"])
+    with pytest.raises(UserError, match=r"ways=5: data=cub has 3 classes in its valid split, exp"):
+        check_counted(job_config(["data=cub", "model=mlp"]), counted(9, 3, 9), ALL)
+
+
+def test_training_needs_classes_that_are_not_all_for_the_test() -> None:
+    config = job_config(["data=folder", "data.split=test"])
+    check_split(config, ["test"])
+    for used in (ALL, ["train"]):
+        with pytest.raises(UserError, match=r"data.split=test: leaves algo=maml no classes to tr"):
+            check_split(config, used)
+    check_split(job_config(["data=folder", "data.split=test", "data.split_file=s.csv"]), ALL)

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import TINY, choosing, config, names, pairs
+from helpers import TINY, choosing, config, little_folder, names, pairs
 
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.run import RunDivergedError, dry_run, run
 
@@ -39,6 +40,7 @@ def test_a_run_leaves_every_file_of_the_contract(
     assert {path.name for path in directory.path.iterdir()} == {
         *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
         *("checkpoints", ".lock"),
+        *(["splits.csv"] if chosen.data.counted else []),
     }
     kept = {"best.pt", "last.pt"} | ({"previous.pt"} if algo != "scratch" else set())
     assert {path.name for path in directory.checkpoints.iterdir()} == kept
@@ -169,8 +171,60 @@ def test_a_dry_run_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for algo in names("algo"):
-        assert "one meta-update" in dry_run(small(cache_dir, algo))
+        done = "one adaptation" if algo == "scratch" else "one meta-update of 3 tasks"
+        assert f"{done} works" in dry_run(small(cache_dir, algo))
     assert list(tmp_path.iterdir()) == []
+
+
+def on_folder(cache_dir: Path, root: Path, *overrides: str) -> Config:
+    smaller = ["data.image_size=8", "model=mlp", "algo=reptile", *TINY]
+    return configured(cache_dir, "data=folder", f"data.root='{root}'", *smaller, *overrides)
+
+
+def test_a_collection_with_too_few_classes_for_three_splits(
+    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = little_folder(tmp_path / "photos", classes=7)
+    run(on_folder(cache_dir, root), directory := RunDirectory(tmp_path / "run"))
+    assert (
+        "Meta-validation draws from the 4 classes of meta-train and only chooses the checkpoint; "
+        "meta-test has 3 others\n"
+    ) in capsys.readouterr().err
+    table = pd.read_csv(directory.splits)
+    assert table.columns.tolist() == ["class", "split"]
+    assert table.split.tolist() == ["train"] * 4 + ["test"] * 3
+    assert table["class"].nunique() == 7
+    assert json.loads(directory.summary.read_text())["test"]["classes"] == 3
+    settings = yaml.safe_load(directory.config.read_text())["data"]
+    assert settings["least"] == 3
+
+    # What it leaves says the same split again.
+    named = on_folder(cache_dir, root, f"data.split_file='{directory.splits}'")
+    run(named, again := RunDirectory(tmp_path / "again"))
+    assert again.splits.read_bytes() == directory.splits.read_bytes()
+    assert named.data.fingerprint == settings["fingerprint"]
+    assert again.test_tasks.read_bytes() == directory.test_tasks.read_bytes()
+
+
+def test_all_classes_are_for_the_test_where_nothing_is_trained(
+    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = little_folder(tmp_path / "photos", classes=4)
+    chosen = on_folder(cache_dir, root, "data.split=test", "algo=scratch")
+    assert "one adaptation works" in dry_run(chosen)
+    run(chosen, directory := RunDirectory(tmp_path / "run"))
+    assert pd.read_csv(directory.splits).split.tolist() == ["test"] * 4
+    assert json.loads(directory.summary.read_text())["test"]["classes"] == 4
+    assert "Meta-validation" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"^data.split=test: leaves algo=maml no classes to train"):
+        dry_run(on_folder(cache_dir, root, "data.split=test", "algo=maml"))
+
+    rows = "".join(f"{name},test\n" for name in pd.read_csv(directory.splits)["class"])
+    (tmp_path / "tests.csv").write_text(f"class,split\n{rows}", encoding="utf-8")
+    of_file = f"data.split_file='{tmp_path / 'tests.csv'}'"
+    run(on_folder(cache_dir, root, of_file, "algo=scratch"), RunDirectory(tmp_path / "again"))
+    with pytest.raises(UserError, match=r"^ways=3: data=folder has 0 classes in its train split"):
+        dry_run(on_folder(cache_dir, root, of_file))
 
 
 def test_maml_learns_sinusoids(tmp_path: Path, cache_dir: Path) -> None:

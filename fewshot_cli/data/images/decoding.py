@@ -20,7 +20,7 @@ from fewshot_cli.data.images.cache import Arrays, cached
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.images.mapped import TOO_MANY, Mapped, mapped
 from fewshot_cli.data.images.tree import MODES, Picture, decode, fault, strict
-from fewshot_cli.progress import Progress
+from fewshot_cli.progress import Progress, say
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Colour, DataConfig
 
@@ -120,6 +120,49 @@ def tasks_of(
     return ImageTasks(tables, device, sizes)
 
 
+def without_broken(
+    classes: Mapping[str, list[Path]], cache_dir: str, name: str
+) -> dict[str, list[Path]]:
+    """The files that can be decoded; a line says how many others there are.
+
+    Args:
+        name: begins the name of the file in the cache.
+    """
+    files = list(chain.from_iterable(classes.values()))
+    key = {"version": VERSION, "renderer": PIL.__version__, "whole": _listing(files)}
+    whole = cached(cache_dir, name, key, lambda: _whole(files))["whole"]
+    broken = [path for path, decodes in zip(files, whole, strict=True) if not decodes]
+    if broken:
+        files_are = "1 file" if len(broken) == 1 else f"{len(broken)} files"
+        say(f"Left out {files_are} that cannot be decoded, the first: {broken[0]}")
+    left_out = set(broken)
+    return {
+        name: [path for path in paths if path not in left_out] for name, paths in classes.items()
+    }
+
+
+def _whole(files: list[Path]) -> Arrays:
+    """Which files can be decoded."""
+
+    def decodes(path: Path) -> bool:
+        try:
+            decode(path, 8, Colour.rgb)
+        except Exception:  # as many kinds as there are decoders
+            return False
+        return True
+
+    whole = np.empty(len(files), bool)
+    with (
+        Progress("Looking for broken images (once)", len(files), "images") as progress,
+        strict(),
+        ThreadPoolExecutor() as pool,
+    ):
+        for place, answer in enumerate(pool.map(decodes, files)):
+            whole[place] = answer
+            progress.advance()
+    return {"whole": whole}
+
+
 def _listing(files: list[Path]) -> str:
     """A digest that another file, size or time of change alters."""
     try:
@@ -148,5 +191,6 @@ def _decode(path: Path, size: int, colour: Colour) -> Picture:
         return decode(path, size, colour)
     except Exception as error:
         raise UserError(
-            f"{path}: expected an image ({fault(error)}); `fewshot data DIR` lists all such files"
+            f"{path}: expected an image ({fault(error)}); `fewshot data DIR` lists all such files, "
+            "and data=folder data.skip_broken=true trains without them"
         ) from error

@@ -29,6 +29,7 @@ class Tree:
 
     root: Path
     classes: dict[str, list[Path]] = field(default_factory=dict)
+    empty: list[Path] = field(default_factory=list)  # folders with no image and no other folder
     links: int = 0  # symbolic links, which are left out: they may lead out of the root
 
 
@@ -71,6 +72,8 @@ def scan(root: Path, loose: bool = False) -> Tree:
         if images:
             name = Path(here).relative_to(root).as_posix()
             tree.classes["" if name == "." else name] = images
+        elif not folders:
+            tree.empty.append(Path(here))
     if not tree.classes:
         wanted = "images" if loose else "a folder for each class"
         left_out = f" ({tree.links} symbolic links are not followed)" if tree.links else ""
