@@ -87,10 +87,10 @@ class RunDirectory:
         first = dict[str, str]()
         for split, names in splits.items():
             first |= {name: split for name in names if name not in first}
-        with atomic(self.splits) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["class", "split"])
-            writer.writerows(first.items())
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([("class", "split"), *first.items()])
+        with atomic(self.splits, "wb") as file:  # a folder's name may be any bytes
+            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))
 
     def add(self, rows: Sequence[Metrics]) -> None:
         """Append rows to metrics.csv, in one write.

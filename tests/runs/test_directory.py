@@ -32,6 +32,15 @@ def test_metrics_are_readable_at_any_time(tmp_path: Path) -> None:
     assert json.loads(directory.status.read_text()) == {"status": "failed", "error": "why"}
 
 
+def test_each_class_stands_once_whatever_its_name(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    names = ["a, b", 'ä "', os.fsdecode(b"caf\xe9")]
+    directory.write_splits({"train": names, "valid": names, "test": ["c/d"]})
+    assert directory.splits.read_bytes() == (
+        b'class,split\n"a, b",train\n"\xc3\xa4 """,train\ncaf\xe9,train\nc/d,test\n'
+    )
+
+
 def test_how_the_work_ended_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def ended(name: str, error: BaseException | None) -> dict[str, str | None]:
         directory = RunDirectory(tmp_path / name)
