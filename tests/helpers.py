@@ -26,6 +26,7 @@ from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.schema import Config, ModelConfig
 from fewshot_cli.stacked import per_task
 
+UNTRAINED = ["scratch", "ncm", "ridge", "logistic", "soft_kmeans"]  # without meta-training
 WITHOUT_STEPS = ["protonet", "ncm", "ridge", "logistic"]  # nothing that a task moves
 TOGETHER = ["soft_kmeans"]  # which judges queries together, and leaves no weights
 BACKBONES = ["lite0", "timm"]  # pretrained, or as they might be

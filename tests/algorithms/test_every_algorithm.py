@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, WITHOUT_STEPS, config, image_tasks, names, narrow
+from helpers import IMAGE_MODELS, UNTRAINED, WITHOUT_STEPS, config, image_tasks, names, narrow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -57,8 +57,7 @@ def generator() -> torch.Generator:
 
 
 def test_these_have_no_outer_loop() -> None:
-    without = {"scratch", "ncm", "ridge", "logistic", "soft_kmeans"}
-    assert set(ALGOS) - set(META_LEARNERS) == without
+    assert set(ALGOS) - set(META_LEARNERS) == set(UNTRAINED)
     assert [algo for algo in ALGOS if config(f"algo={algo}").algo.meta_trains] == META_LEARNERS
 
 

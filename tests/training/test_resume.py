@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, choosing, config, names, outcome
+from helpers import TINY, UNTRAINED, choosing, config, names, outcome
 
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.errors import UserError
@@ -79,7 +79,7 @@ class StopIn:
 
 
 VARIANTS = [
-    *([algo] for algo in names("algo") if algo != "scratch"),
+    *([algo] for algo in names("algo") if algo not in UNTRAINED),
     ["reptile", "algo.inner_optimizer=adam", "algo.carry_state=true"],
     ["maml", "algo.learn_rates=true", "algo.multi_step=5", "algo.meta_schedule=cosine"],
     ["maml", "checkpoint.every=2", "recompute=true", "algo.first_order_iterations=0"],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import TINY, choosing, config, little_folder, names, pairs
+from helpers import TINY, UNTRAINED, choosing, config, little_folder, names, pairs
 
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
@@ -42,7 +42,7 @@ def test_a_run_leaves_every_file_of_the_contract(
         *("checkpoints", ".lock"),
         *(["splits.csv"] if chosen.data.counted else []),
     }
-    kept = {"best.pt", "last.pt"} | ({"previous.pt"} if algo != "scratch" else set())
+    kept = {"best.pt", "last.pt"} | ({"previous.pt"} if algo not in UNTRAINED else set())
     assert {path.name for path in directory.checkpoints.iterdir()} == kept
     assert yaml.safe_load(directory.config.read_text())["algo"]["name"] == algo
 
@@ -54,7 +54,7 @@ def test_a_run_leaves_every_file_of_the_contract(
     assert (test.tasks == 6).all()
     trained = metrics[metrics.split == "train"]
     valid = metrics[metrics.split == "valid"]
-    if algo != "scratch":
+    if algo not in UNTRAINED:
         assert trained.iteration.tolist() == [2, 4]
         assert (trained.tasks == 6).all()
         assert valid.iteration.tolist() == [2, 4]
@@ -171,7 +171,7 @@ def test_a_dry_run_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for algo in names("algo"):
-        done = "one adaptation" if algo == "scratch" else "one meta-update of 3 tasks"
+        done = "one adaptation" if algo in UNTRAINED else "one meta-update of 3 tasks"
         assert f"{done} works" in dry_run(small(cache_dir, algo))
     assert list(tmp_path.iterdir()) == []
 
