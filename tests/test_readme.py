@@ -40,7 +40,8 @@ def budget(words: list[str]) -> list[str]:
         small = [word for word in TINY if not word.startswith("ways")]
         kept = [word for word in words if not word.startswith(("iterations=", "eval.queries="))]
         sinusoid = "data=sinusoid" in words
-        words = kept + small + ([] if sinusoid else ["model=mlp"])
+        chosen = sinusoid or any(word.startswith("model=") for word in words)
+        words = kept + small + ([] if chosen else ["model=mlp"])
     if "data=omniglot" in words or "omniglot" in " ".join(words[:3]):
         words = [*words, *LITTLE]
     return words
