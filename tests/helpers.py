@@ -246,13 +246,6 @@ def photographs(root: Path, photos: list[Path] | None = None, across: int = 6) -
     return root
 
 
-def paint_noise(file: Path, size: int = 64) -> Path:
-    """A picture of nothing."""
-    draw = random.Random(0)
-    Image.frombytes("RGB", (size, size), draw.randbytes(3 * size * size)).save(file)
-    return file
-
-
 def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":
