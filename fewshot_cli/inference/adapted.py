@@ -23,7 +23,7 @@ from fewshot_cli.settings.schema import Colour, Config
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.seeding import generator
-from fewshot_cli.training.setup import device_named, frozen, outputs_of
+from fewshot_cli.training.setup import device_named, frozen, network, outputs_of
 
 
 def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
@@ -53,7 +53,7 @@ def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = (
 
     device = device_named(config.device)
     outputs = outputs_of(config, len(classes), len(classes))
-    whole = models.build(config.model, form.shape, outputs).to(device)
+    whole = network(config, form.shape, outputs).to(device)
     still, net = whole.split()
 
     def at_rate(rate: float) -> Algorithm:

@@ -77,12 +77,8 @@ def prepare(config: Config, splits: Collection[str] = (), begins: bool = False) 
     keep_freed_memory()
     device, source = device_and_data(config, splits, begins)
     outputs = outputs_of(config, config.ways, source.train_classes)
-    whole = initialised(config.model, source.input_shape, outputs, config.seed).to(device)
-    if begins and config.init is not None:
-        whole.begin_with(config.init, init_weights(config.init))
+    whole = network(config, source.input_shape, outputs, begins).to(device)
     still, net = whole.split()
-    if still is not None:
-        _remember(config, digest(still))
     if still is not None and isinstance(source, ImageTasks):
         source = FrozenTasks(source, frozen(config, still))
 
@@ -108,6 +104,27 @@ def prepare(config: Config, splits: Collection[str] = (), begins: bool = False) 
         chunk(support, queries if config.eval.transductive else support + 1),
         device,
     )
+
+
+def network(
+    config: Config, input_shape: tuple[int, ...], outputs: int, begins: bool = False
+) -> Network:
+    """The network with its first weights; the frozen ones are those for good.
+
+    No checkpoint holds frozen weights, so those of `init` are needed again, and their digest in the
+    config tells whether they are the same.
+
+    Raises:
+        UserError: weights cannot be had, or the frozen ones are others than when the run began.
+    """
+    whole = initialised(config.model, input_shape, outputs, config.seed)
+    freezes = whole.split()[0] is not None
+    if config.init is not None and (begins or freezes):
+        whole.begin_with(config.init, init_weights(config.init))
+    still, _ = whole.split()
+    if still is not None:
+        _remember(config, digest(still))
+    return whole
 
 
 def init_weights(init: str) -> dict[str, Tensor]:

@@ -11,6 +11,9 @@ import torch
 from conftest import Command
 from helpers import TINY, little_folder, outcome
 
+from fewshot_cli.inference import adapt
+from fewshot_cli.inference.model import Judge
+
 LITE0 = ["model=lite0", "model.image_size=32"]
 RANDOM = ["model=timm", "model.backbone=test_efficientnet", "model.weights=none"]
 
@@ -137,6 +140,31 @@ def test_a_run_begins_with_the_weights_of_another(
     done = fewshot("evaluate", str(second))  # which has all that it needs
     assert done.returncode == 0, done.stderr
     done = fewshot("train", *small, f"init={first}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fewshot: init={first}: expected a run directory")
+
+
+def test_a_frozen_body_of_another_run_is_there_again(
+    fewshot: Command, tmp_path: Path, photos: list[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    small = [*photos, *RANDOM, "model.image_size=32", *TINY]
+    done = fewshot("train", *small, "model.freeze=none", "algo.inner_lr=0.01", f"run.dir={first}")
+    assert done.returncode == 0, done.stderr
+    done = fewshot("train", *small, "algo=ncm", f"init={first}", f"run.dir={second}")
+    assert done.returncode == 0, done.stderr
+    done = fewshot("evaluate", str(second))
+    assert done.returncode == 0, done.stderr
+    (evaluated,) = (second / "evaluations").iterdir()
+    both = [(run / "test_tasks.csv").read_bytes() for run in (second, evaluated)]
+    assert both[0] == both[1]
+    body = first / "checkpoints" / "best.pt"
+    learned = torch.load(body, weights_only=True)["net"]
+    model = adapt(second, tmp_path / "photos" / "gruppe 0", overrides=[])
+    assert isinstance(model.judge, Judge)
+    assert torch.equal(model.judge.net.state_dict()["1.weight"], learned["1.weight"])
+    first.rename(tmp_path / "elsewhere")
+    done = fewshot("evaluate", str(second))
     assert done.returncode == 2
     assert done.stderr.startswith(f"fewshot: init={first}: expected a run directory")
 
