@@ -39,8 +39,8 @@ def adapted_heads(
 ) -> Iterator[Learner]:
     """The body as it is, before and after each step of a fresh clone of the head."""
     seen = replace(tasks, support_x=body(tasks.support_x))
-    head.module.stack(len(tasks))
     if begin is not Head.own:
+        head.module.stack(len(tasks))
         begin_head(head.module, begin, tasks, seen.support_x)
     for adapted in inner_loop(head, seen, steps):
         yield Joined(body, adapted)

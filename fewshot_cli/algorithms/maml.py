@@ -157,6 +157,7 @@ def inner_loop(
     Args:
         rates: alpha for each weight, `[k]`, one a step; the last goes on where steps are more.
     """
+    phi.module.stack(len(tasks))
     yield phi.module
     for step in range(steps):
         if rates is not None:

@@ -24,5 +24,4 @@ class Scratch(Algorithm):
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         theta = PerTask(self.net, self.acceleration.bf16)
         phi = l2l.wrap(theta, self.config.inner_lr, first_order=True).clone()
-        phi.module.stack(len(tasks))
         return inner_loop(phi, tasks, steps)

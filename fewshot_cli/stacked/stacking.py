@@ -32,7 +32,9 @@ class PerTask(nn.Module):
         self.covered = per_task.covers(net)
 
     def stack(self, tasks: int) -> None:
-        """Give each task its own weights; their gradients still reach the ones they come from."""
+        """Give each task its own weights, once; their gradients reach the ones they come from."""
+        if self.stacked:
+            return
         self.stacked = tasks > 1
         if self.stacked:
             self.take([weight.expand(tasks, *weight.shape) for weight in self.parameters()])
