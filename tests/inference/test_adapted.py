@@ -64,10 +64,12 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
     model = adapt(run, tmp_path / "support", told)
     said = model.predict(tmp_path / "query")
     assert len(said.files) == 40
+    # The images stand in another order, so that sums round otherwise: what is nearly level may turn.
+    first, second = expected.topk(2).values.unbind(-1)
+    level = int((first - second < 2e-4).sum())
     right = sum(bool(one) for one in said.right)
-    assert right == int((expected.argmax(-1) == task.query_y[0]).sum())
+    assert abs(right - int((expected.argmax(-1) == task.query_y[0]).sum())) <= level
     by_file = said.probabilities.sort(0).values
-    # The images stand in another order, so that sums round otherwise.
     assert torch.allclose(by_file, expected.sort(0).values, atol=1e-4)
 
 
