@@ -18,6 +18,13 @@ SECONDS_BETWEEN_LINES = 15.0
 # tqdm's own lock is a semaphore for all processes, and one that is killed leaves it behind.
 tqdm.set_lock(RLock())
 speaker: ContextVar[str] = ContextVar("speaker", default="")
+silent = False  # of several processes at one work only the first one speaks
+
+
+def be_silent() -> None:
+    """Say and show nothing from now on."""
+    global silent
+    silent = True
 
 
 @contextmanager
@@ -32,7 +39,8 @@ def speaking(name: str) -> Iterator[None]:
 
 def say(text: str = "") -> None:
     """Print a line on stderr without breaking a bar that is on the screen."""
-    tqdm.write(f"{speaker.get()}{text}", file=sys.stderr)
+    if not silent:
+        tqdm.write(f"{speaker.get()}{text}", file=sys.stderr)
 
 
 class Progress:
@@ -55,7 +63,7 @@ class Progress:
                 leave=None,
                 dynamic_ncols=True,
             )
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and not silent
             else None
         )
 

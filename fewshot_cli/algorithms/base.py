@@ -55,6 +55,10 @@ class Algorithm(ABC):
         A learner is of use until the next one is asked for; theta stays as it is.
         """
 
+    def pass_over(self, tasks: int, generator: torch.Generator, training: bool) -> None:
+        """Draw what so many tasks would draw, which another rank adapts to."""
+        return  # few algorithms draw anything
+
     def state_dict(self) -> dict[str, Any]:
         """What training carries from one meta-update to the next, besides theta."""
         return {}
@@ -74,7 +78,10 @@ class MetaLearner(Algorithm):
 
     Attributes:
         weights: the meta-parameters that move, those of `net` first.
+        pools: its tasks are one batch, whose examples batch norm has see one another.
     """
+
+    pools = False
 
     def __init__(
         self,
@@ -88,19 +95,32 @@ class MetaLearner(Algorithm):
         self.weights = net.learning if weights is None else list(weights)
         backbone = () if config.backbone_lr is None else net.body.parameters()
         self.meta_optimizer = MetaOptimizer(self.weights, config, iterations, backbone)
+        self._shares: list[Tensor] = []  # of the meta-gradient, not yet exchanged
+        self._share = 1.0  # how often they count
 
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         """Move theta once; the scores are those of the query sets after the inner loop."""
         self.meta_optimizer.zero_grad()
-        scores = Scores.concatenate(
-            [self.accumulate(chunk, len(tasks), generator) for chunk in self.chunks(tasks)]
-        )
-        self.meta_optimizer.step(scores.loss)
-        return scores
+        sizes, scores = list[int](), list[Scores]()
+        for unit, chunk in enumerate(self.chunks(tasks)):
+            sizes.append(len(chunk))
+            if self.acceleration.ranks.takes(unit):
+                scores.append(self.accumulate(chunk, len(tasks), generator))
+            else:
+                self.pass_over(len(chunk), generator, training=True)
+        if self.acceleration.ranks.size > 1:
+            scores = self._exchange(scores, sizes, tasks.query_y.is_floating_point())
+        together = Scores.concatenate(scores)
+        self.meta_optimizer.step(together.loss)
+        return together
 
     def chunks(self, tasks: TaskBatch) -> Iterator[TaskBatch]:
         """The tasks that adapt at once."""
-        return tasks.split(self.acceleration.chunk)
+        return tasks.split(len(tasks) if self.pools else self.acceleration.chunk)
+
+    def units(self, tasks: int) -> int:
+        """How many chunks a meta-batch has, which ranks can share."""
+        return 1 if self.pools else math.ceil(tasks / self.acceleration.chunk)
 
     @abstractmethod
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
@@ -111,10 +131,41 @@ class MetaLearner(Algorithm):
         """
 
     def add(self, gradient: Iterable[Tensor], share: float = 1.0) -> None:
-        """Add to the meta-gradient, `share` times."""
+        """Add to the meta-gradient, `share` times; once for each call of `accumulate`."""
+        if self.acceleration.ranks.size > 1:
+            self._shares.append(torch.cat([part.detach().reshape(-1) for part in gradient]))
+            self._share = share
+            return
         for theta, part in zip(self.weights, gradient, strict=True):
             assert theta.grad is not None
             theta.grad.add_(part.detach(), alpha=share)
+
+    def _exchange(self, own: list[Scores], sizes: list[int], regression: bool) -> list[Scores]:
+        """Add all ranks' shares of the meta-gradient as one rank would; the scores of all chunks.
+
+        Args:
+            own: the scores of the chunks that this rank adapted to.
+            sizes: how many tasks each chunk has, whoever adapted to it.
+        """
+        ranks, like = self.acceleration.ranks, self.weights[0]
+        kinds, width = 1 if regression else 2, max(sizes)
+        rows = []
+        for each in own:
+            both = torch.stack([each.loss] if each.accuracy is None else [each.loss, each.accuracy])
+            padded = functional.pad(both, (0, width - both.shape[1])).flatten()
+            rows.append(torch.cat([padded, padded.new_tensor([self._share])]))
+        told = ranks.rows(stacked(rows, kinds * width + 1, like), len(sizes))
+
+        lengths = [weight.numel() for weight in self.weights]
+        shares, self._shares = stacked(self._shares, sum(lengths), like), []
+        total = ranks.summed(shares, len(sizes), share=float(told[0, -1]))
+        for weight, part in zip(self.weights, total.split(lengths), strict=True):
+            assert weight.grad is not None
+            weight.grad.copy_(part.view_as(weight))
+        return [
+            Scores(row[0, :size], None if regression else row[1, :size])
+            for row, size in zip(told[:, :-1].unflatten(1, (kinds, width)), sizes, strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         return {"meta": self.meta_optimizer.state_dict()}
@@ -124,6 +175,11 @@ class MetaLearner(Algorithm):
             state = {"meta": state}
         super().load_state_dict(state)
         self.meta_optimizer.load_state_dict(state["meta"])
+
+
+def stacked(rows: list[Tensor], width: int, like: Tensor) -> Tensor:
+    """`[len(rows), width]`, also where there is no row."""
+    return torch.stack(rows) if rows else like.new_empty(0, width)
 
 
 class DivergedError(Exception):

@@ -37,15 +37,13 @@ class FinetuneConfig(AlgoConfig):
 class Finetune(MetaLearner):
     """Over a `net` with an output for each meta-train class, or one for regression."""
 
+    pools = True
+
     def __init__(
         self, net: Network, config: AlgoConfig, iterations: int, acceleration: Acceleration
     ) -> None:
         super().__init__(net, config, iterations, acceleration)
         self.pretrained = PerTask(net, acceleration.bf16)
-
-    def chunks(self, tasks: TaskBatch) -> Iterator[TaskBatch]:
-        """One batch, since batch norm has its examples see one another."""
-        yield tasks
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
         x = torch.cat([tasks.support_x, tasks.query_x], 1)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewshot_cli.algorithms.base import MetaLearner, answers, for_ways
+from fewshot_cli.algorithms.base import MetaLearner, answers, for_ways, stacked
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer
@@ -62,6 +62,11 @@ class Reptile(MetaLearner):
         with torch.no_grad():
             return score(answers(phi, tasks, self.net), tasks.query_y)
 
+    def pass_over(self, tasks: int, generator: torch.Generator, training: bool) -> None:
+        batch = self.config.inner_batch if training else self.config.eval_inner_batch
+        if batch is not None:
+            seeds_of(tasks, generator)
+
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[PerTask]:
         for phi, _ in self._inner_loop(tasks, steps, self.config.eval_inner_batch, generator):
             yield phi
@@ -101,16 +106,24 @@ class Reptile(MetaLearner):
 
     def _carry(self, ended: list[torch.optim.Optimizer], tasks: int) -> None:
         """Keep the mean of the second moments with which the tasks of a meta-batch ended."""
-        states = [list(optimizer.state.values()) for optimizer in ended]
+        rows = []  # a chunk each: the moments of its tasks, added up, and its number of steps
+        for optimizer in ended:
+            states = list(optimizer.state.values())
+            sums = [
+                state["exp_avg_sq"].view(-1, *theta.shape).sum(0).reshape(-1)
+                for theta, state in zip(self.weights, states, strict=True)
+            ]
+            rows.append(torch.cat([*sums, states[0]["step"].to(sums[0]).view(1)]))
+        lengths = [theta.numel() for theta in self.weights]
+        own = stacked(rows, sum(lengths) + 1, self.weights[0])
+        chunks = self.acceleration.ranks.rows(own, self.units(tasks))
+        of_weights = chunks[:, :-1].split(lengths, 1)
         self.carried = [
             {
-                "step": of_weight[0]["step"],
-                "exp_avg_sq": torch.stack(
-                    [state["exp_avg_sq"].view(-1, *theta.shape).sum(0) for state in of_weight]
-                ).sum(0)
-                / tasks,
+                "step": chunks[0, -1].cpu().clone(),
+                "exp_avg_sq": (of_weight.sum(0) / tasks).view_as(theta),
             }
-            for theta, *of_weight in zip(self.weights, *states, strict=True)
+            for theta, of_weight in zip(self.weights, of_weights, strict=True)
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,10 +148,15 @@ def mini_batches(
     if batch is None:
         return torch.arange(images).expand(tasks, steps, -1)
     rounds = -(-steps * batch // images)
-    # A generator a task: more steps go on from the same first ones, whatever tasks come before.
-    seeds = torch.randint(2**62, (tasks,), generator=generator).tolist()
     keys = [
-        torch.rand(rounds, images, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+        torch.rand(rounds, images, generator=torch.Generator().manual_seed(seed))
+        for seed in seeds_of(tasks, generator)
     ]
     order = torch.stack(keys).argsort(-1).flatten(1)
     return order[:, : steps * batch].view(tasks, steps, batch)
+
+
+def seeds_of(tasks: int, generator: torch.Generator) -> list[int]:
+    """One for each task: more steps go on from the same first ones, whatever tasks come before."""
+    seeds: list[int] = torch.randint(2**62, (tasks,), generator=generator).tolist()
+    return seeds

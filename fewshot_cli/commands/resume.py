@@ -10,6 +10,7 @@ from fewshot_cli.arguments import Overrides, Run
 from fewshot_cli.progress import say
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import RunDirectory, shown
+from fewshot_cli.runs.ranks import place
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import may_change
@@ -28,10 +29,14 @@ def resume(run: Run, overrides: Overrides = None) -> None:
     config = compose.changed_config(directory.config, overrides or [], may_change("resume"))
 
     from fewshot_cli.training import checkpoints
-    from fewshot_cli.training.run import run as train
+    from fewshot_cli.training.ranks import follow, train
     from fewshot_cli.training.setup import device_and_data
     from fewshot_cli.training.state import earlier_in
 
+    here = place(config.ranks)
+    if here is not None and here.rank:
+        follow(config, here)
+        return
     # What is wrong with these costs a line, not the run's status.
     earlier = earlier_in(directory, config)
     if earlier is not None and earlier.trained(config):

@@ -13,6 +13,7 @@ import typer
 from omegaconf import OmegaConf
 
 from fewshot_cli.arguments import ConfigDir, Overrides
+from fewshot_cli.runs import ranks
 from fewshot_cli.runs.place import place, spelled_out
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.settings.errors import UserError, nearest
@@ -55,6 +56,11 @@ def train(
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
     if multirun:
+        if (here := ranks.place(None)) is not None:
+            raise UserError(
+                f"-m: {here.starter} starts {here.size} processes of one run; expected a sweep "
+                "without it, with ranks= for each job"
+            )
         from fewshot_cli.sweeps.sweep import sweep
 
         sweep(compose.jobs(overrides, config_dir, trust_config_dir), overrides, config_dir, dry_run)
@@ -69,8 +75,14 @@ def train(
 
         print(try_out(single.config))
     else:
+        here = ranks.place(single.config.ranks)
+        if here is not None and here.rank:
+            from fewshot_cli.training.ranks import follow
+
+            follow(single.config, here)
+            return
         look_at_needs([single.config])
-        _reserve(where)
+        _reserve(where, goes_on=here is not None and here.again)
         with compose.initialize():
             hydra_private.run(job, single.composed)
 
@@ -83,11 +95,15 @@ def _show(single: compose.Single, cfg: str) -> None:
     print("".join(map(OmegaConf.to_yaml, shown)), end="")
 
 
-def _reserve(where: Path) -> None:
-    """Make the folder, which must be empty: no run goes where another one is."""
+def _reserve(where: Path, goes_on: bool) -> None:
+    """Make the folder, which must be empty: no run goes where another one is.
+
+    Args:
+        goes_on: torchrun or SLURM starts a run once more, which is there.
+    """
     try:
         where.mkdir(parents=True, exist_ok=True)
-        if any(where.iterdir()):
+        if any(where.iterdir()) and not goes_on:
             raise UserError(f"{where}: already holds something; expected a new or empty folder")
     except OSError as error:
         why = error.strerror or error

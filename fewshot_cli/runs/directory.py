@@ -52,7 +52,13 @@ LOOKED_AT = 0.2  # seconds; whoever only looks holds the lock for a moment
 
 
 class RunDirectory:
-    """Every file appears whole (written aside, then renamed); metrics.csv grows row by row."""
+    """Every file appears whole (written aside, then renamed); metrics.csv grows row by row.
+
+    Attributes:
+        writes: whether this process writes it.
+    """
+
+    writes = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -261,6 +267,24 @@ class RunDirectory:
         if not isinstance(content, dict):
             raise UserError(f"{path}: expected a JSON object")
         return content
+
+
+class Unwritten(RunDirectory):
+    """For a process of a run whose directory another process writes."""
+
+    writes = False
+
+    def record(self, config: Config) -> None: ...
+
+    def begin(self, config: Config, metrics: str = "") -> None: ...
+
+    def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None: ...
+
+    def add(self, rows: Sequence[Metrics]) -> None: ...
+
+    def write_test_tasks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> None: ...
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None: ...
 
 
 def new_name() -> str:

@@ -8,18 +8,24 @@ signal that is put off comes to whatever handled it before.
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Any, NoReturn
 
 from fewshot_cli.progress import say
 
-# SLURM, told so by submitit, sends the last one before it takes the machine away.
-PUT_OFF = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+# SLURM, told so, sends one of the last two before its limit; submitit asks for the last.
+PUT_OFF = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+WARNINGS = PUT_OFF[2:]
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Waiting:
@@ -38,6 +44,9 @@ class Waiting:
 
     def is_there(self) -> bool:
         return self.number is not None
+
+    def forget(self) -> None:
+        self.number = None
 
     def deliver(self) -> None:
         """Do what the signal would have done. A handler that only returns lets the run go on."""
@@ -74,6 +83,50 @@ def terminable() -> Iterator[None]:
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def warnable(warned: bool, requeue: bool) -> Iterator[None]:
+    """Have SLURM's warning before its limit end the work as SIGTERM does.
+
+    Args:
+        warned: whether such a warning is to be expected.
+        requeue: then have SLURM queue this job again.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        job = os.environ.get("SLURM_JOB_ID")
+        if requeue and job is None:
+            say("fewshot: requeue=true: this is no job of SLURM's, so that nothing is queued again")
+        elif requeue and job is not None:
+            done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+            if done.returncode:
+                say(f"fewshot: requeue=true: scontrol says: {' '.join(done.stderr.split())}")
+        _exit(number, frame)
+
+    theirs = {
+        number: signal.signal(number, end)
+        for number in (WARNINGS if warned and _may_handle() else ())
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, earlier in theirs.items():
+            signal.signal(number, earlier)
+
+
+@cache
+def end_with_parent() -> None:
+    """Have this process told to stop when the one that started it is gone, however it went."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

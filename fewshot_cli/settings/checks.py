@@ -41,6 +41,9 @@ def check(config: Config) -> None:
     _check_head(config)
     _check_acceleration(config)
     _check_device(config.device)
+    ranks = config.ranks
+    if ranks not in (None, "slurm") and not (ranks.isdecimal() and int(ranks)):
+        raise UserError(f"ranks={ranks}: expected a number of processes, or slurm")
 
 
 def _check_head(config: Config) -> None:

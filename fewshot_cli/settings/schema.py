@@ -446,6 +446,24 @@ class Config:
     threads: int | None = key(
         None, role=Role.means, above=0, help="of this process; null: one a core"
     )
+    ranks: str | None = key(
+        None,
+        role=Role.means,
+        bits=False,
+        help="processes of this run: a number of them here, or slurm: those of srun; null: one",
+    )
+    rank_timeout: float = key(
+        60.0,
+        role=Role.means,
+        bits=False,
+        above=0,
+        help="seconds after which a rank that does not answer ends the run",
+    )
+    requeue: bool = key(
+        False,
+        role=Role.habit,
+        help="at SIGUSR1 or SIGUSR2, SLURM's warning before its limit, queue the job again",
+    )
     cache_dir: str = key(role=Role.place, shapes=Shapes.test, help="of rendered and decoded images")
 
 

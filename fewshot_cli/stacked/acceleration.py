@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fewshot_cli.stacked.ranks import ALONE, Ranks
+
 EVERY_TASK = 2**31
 
 
@@ -17,3 +19,4 @@ class Acceleration:
     compile: bool = False  # see compiled.py
     recompute: bool = False  # see recompute.py
     bf16: bool = False  # layers in bfloat16 where torch.autocast thinks that safe
+    ranks: Ranks = ALONE  # the processes that share the work (see ranks.py)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-from functools import cache
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,10 +11,10 @@ from omegaconf import DictConfig
 from fewshot_cli.progress import speaking
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.signals import end_with_parent
 from fewshot_cli.settings import compose
 from fewshot_cli.sweeps.directory import what_varies
 
-SECONDS_BETWEEN_LOOKS = 0.5
 FAILED = 1
 
 
@@ -41,9 +36,9 @@ def job(composed: DictConfig) -> float | None:
     try:
         speaker = what_varies(directory.path.name) if sweep else ""
         with speaking(speaker), directory.recorded(aloud=not sweep):
-            from fewshot_cli.training.run import run
+            from fewshot_cli.training.ranks import train
 
-            run(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)
+            train(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)
     except SystemExit as end:
         if not sweep or end.code != FAILED:
             raise
@@ -51,16 +46,3 @@ def job(composed: DictConfig) -> float | None:
     if not sweep:
         result.show(directory)
     return directory.best_validation()
-
-
-@cache
-def end_with_parent() -> None:
-    """Have this process told to stop when the one that started it is gone, however it went."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -16,11 +16,12 @@ from hydra.plugins.launcher import Launcher
 
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.signals import end_with_parent
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import SweepDirectory
-from fewshot_cli.sweeps.job import end_with_parent, job
+from fewshot_cli.sweeps.job import job
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.

@@ -33,6 +33,9 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
     Raises:
         UserError: the tracker is not installed.
     """
+    if not directory.writes:  # the first rank of the run has the tracker
+        yield
+        return
     tracker: Tracker = choices.function("trackers", config.tracker.kind, "start")(
         config, directory.path
     )

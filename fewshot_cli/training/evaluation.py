@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import torch
 from scipy.special import stdtrit
@@ -22,6 +24,7 @@ from fewshot_cli.settings.schema import Statistics
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
+T = TypeVar("T")
 TASKS_A_DRAW = 100  # constant, so that the first n tasks are the same whatever their number
 
 
@@ -44,6 +47,8 @@ def evaluate(
     Args:
         told_to_stop: asked before each adaptation step.
 
+    The ranks of a run share the tasks.
+
     Returns:
         One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
 
@@ -53,37 +58,69 @@ def evaluate(
     config = setup.config
     draws = generator(config.eval.seed, f"{split} tasks")
     inner = generator(config.eval.seed, f"{split} inner batches")
-    steps = config.algo.eval_steps
-    by_step: list[list[Scores]] = [[] for _ in range(first_step, steps + 1)]
+    steps, ranks = config.algo.eval_steps, setup.algorithm.acceleration.ranks
+    found = list[list[Scores]]()  # of each chunk, by step
+    stopped = False
     with Progress(label, tasks, "tasks") as progress:
-        for first in range(0, tasks, TASKS_A_DRAW):
-            for chunk in _chunks(setup, split, min(TASKS_A_DRAW, tasks - first), draws):
-                for step, learner in enumerate(setup.algorithm.adapt(chunk, steps, inner)):
-                    if told_to_stop():
-                        raise StoppedError
-                    if step >= first_step:
-                        with torch.no_grad():
-                            outputs = predict(
-                                learner, chunk, setup.algorithm.net, config.eval.transductive
-                            )
-                            scores = score(outputs, chunk.query_y)
-                        by_step[step - first_step].append(scores)
-                progress.advance(len(chunk), shown(Scores.concatenate(by_step[-1])))
-    return [Scores.concatenate(parts) for parts in by_step]
+        for unit, (size, chunk) in enumerate(_chunks(setup, split, tasks, draws)):
+            if stopped:
+                break
+            if not ranks.takes(unit):
+                setup.algorithm.pass_over(size, inner, training=False)
+                progress.advance(size)
+                continue
+            batch, by_step = chunk(), list[Scores]()
+            for step, learner in enumerate(setup.algorithm.adapt(batch, steps, inner)):
+                ranks.check()
+                if told_to_stop():
+                    stopped = True
+                    break
+                if step >= first_step:
+                    with torch.no_grad():
+                        outputs = predict(
+                            learner, batch, setup.algorithm.net, config.eval.transductive
+                        )
+                        by_step.append(score(outputs, batch.query_y))
+            found.append(by_step)
+            if by_step and not stopped:
+                so_far = Scores.concatenate([scores[-1] for scores in found])
+                progress.advance(size, shown(so_far))
+    if ranks.any(stopped):
+        raise StoppedError
+    chunks = _in_order(ranks.every(found))
+    return [Scores.concatenate(list(parts)) for parts in zip(*chunks, strict=True)]
 
 
-def _chunks(setup: Setup, split: str, tasks: int, draws: torch.Generator) -> Iterator[TaskBatch]:
-    """The first tasks of the next draw, in batches that adapt at once."""
+def _in_order(of_ranks: list[list[T]]) -> list[T]:
+    """What the ranks found for each chunk, which they took in turn."""
+    size = len(of_ranks)
+    return [
+        of_ranks[unit % size][unit // size] for unit in range(sum(len(part) for part in of_ranks))
+    ]
+
+
+def _chunks(
+    setup: Setup, split: str, tasks: int, draws: torch.Generator
+) -> Iterator[tuple[int, Callable[[], TaskBatch]]]:
+    """The tasks in batches that adapt at once: how many each has, and what makes it."""
     source, shape, size = setup.source, setup.test_shape, setup.eval_chunk
-    if not isinstance(source, ImageTasks | FrozenTasks):
-        drawn = source.sample(split, TASKS_A_DRAW, shape, draws)
-        yield from next(drawn.split(tasks)).split(size)
-        return
-    # A draw's images need not be in memory together.
-    places, classes = source.draw(split, TASKS_A_DRAW, shape, draws)
-    for first in range(0, tasks, size):
-        part = slice(first, min(first + size, tasks))
-        yield source.drawn(split, places[part], classes[part], shape, draws)
+    for first in range(0, tasks, TASKS_A_DRAW):
+        count = min(TASKS_A_DRAW, tasks - first)
+        if not isinstance(source, ImageTasks | FrozenTasks):
+            drawn = next(source.sample(split, TASKS_A_DRAW, shape, draws).split(count))
+            for batch in drawn.split(size):
+                yield len(batch), partial(_as_it_is, batch)
+            continue
+        # A draw's images need not be in memory together.
+        places, classes = source.draw(split, TASKS_A_DRAW, shape, draws)
+        for at in range(0, count, size):
+            part = slice(at, min(at + size, count))
+            make = partial(source.drawn, split, places[part], classes[part], shape, draws)
+            yield part.stop - at, make
+
+
+def _as_it_is(batch: TaskBatch) -> TaskBatch:
+    return batch
 
 
 def predict(learner: Learner, tasks: TaskBatch, net: Network, transductive: bool) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -17,10 +19,13 @@ from fewshot_cli import trackers
 from fewshot_cli.algorithms.base import DivergedError, MetaLearner
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import Scores, TaskBatch, score
+from fewshot_cli.models import digest
 from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.runs.signals import Waiting, put_off
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
+from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.training import checkpoints, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
 from fewshot_cli.training.memory import memory_explained
@@ -33,23 +38,28 @@ class RunDivergedError(Exception):
     """The training loss is no finite number any more; the last checkpoint is from before."""
 
 
-def run(config: Config, directory: RunDirectory) -> None:
+def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
     """Meta-train with meta-validation, meta-test, and leave the run directory complete.
 
     Goes on from the last whole checkpoint where the directory has one, to the same bits as a
     run that was never stopped.
 
+    Args:
+        directory: which the first of the ranks writes and reads.
+
     Raises:
+        RankLostError: a rank is gone or does not answer.
         UserError: the device or the data is not what the config says, or the checkpoints are of
             another config.
         RunDivergedError: names the iteration, the task and the inner step.
         OutOfMemoryError: gives the sizes.
     """
     start = time.monotonic()
-    earlier = earlier_in(directory, config)
+    earlier = ranks.first(lambda: earlier_in(directory, config))
     directory.begin(config, *([earlier.metrics] if earlier else []))
     with trackers.following(config, directory), memory_explained(config):
-        setup = prepare(config, begins=earlier is None)
+        setup = prepare(config, begins=earlier is None, ranks=ranks)
+        _refuse_other_content(setup)
         if earlier:
             earlier.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
@@ -57,11 +67,53 @@ def run(config: Config, directory: RunDirectory) -> None:
         if isinstance(source, ImageTasks) and config.data.counted:
             _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
+        _tell_who_idles(setup)
         _meta_train(setup, directory, at)
-        path, state = checkpoints.tested(directory, config.eval.checkpoint)
+        path, state = ranks.first(lambda: checkpoints.tested(directory, config.eval.checkpoint))
         iteration = checkpoints.fill(path, setup.algorithm, state)
         tested = meta_test(setup, directory, iteration, at.start)
         directory.write_summary(summary(setup, tested, iteration, time.monotonic() - at.start))
+
+
+def _refuse_other_content(setup: Setup) -> None:
+    """All ranks must see the same data and begin with the same weights.
+
+    Raises:
+        UserError: a host has others.
+    """
+    config, ranks = setup.config, setup.algorithm.acceleration.ranks
+    if ranks.size == 1:
+        return
+    weights = digest(setup.algorithm.net)
+    seen = ranks.every((config.data.fingerprint, config.model.pretrained, weights))
+    for rank, other in enumerate(seen):
+        for what, mine, theirs in zip(
+            ("data.root: the data", "model.weights: the weights", "init: the first weights"),
+            seen[0],
+            other,
+            strict=True,
+        ):
+            if mine != theirs:
+                raise UserError(
+                    f"{what} of rank {rank} is not that of rank 0; expected the same on all hosts"
+                )
+
+
+def _tell_who_idles(setup: Setup) -> None:
+    """A line where a meta-update has too few chunks for the ranks."""
+    config, acceleration = setup.config, setup.algorithm.acceleration
+    ranks, algorithm = acceleration.ranks, setup.algorithm
+    if ranks.size == 1 or not isinstance(algorithm, MetaLearner):
+        return
+    chunks = algorithm.units(config.meta_batch)
+    if chunks < ranks.size:
+        share = math.ceil(config.meta_batch / ranks.size)
+        ways_out = "" if algorithm.pools else f"; batching=stacked chunk={share} shares them out"
+        say(
+            f"The {config.meta_batch} tasks of a meta-update adapt in {chunks} "
+            f"{'chunk' if chunks == 1 else 'chunks'}, so that {ranks.size - chunks} of the "
+            f"{ranks.size} ranks have nothing to do in it{ways_out}"
+        )
 
 
 def _tell_splits(
@@ -104,8 +156,9 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
     if not state.iteration:
         trajectory.record(setup, directory, 0)
     first, latest = state.iteration + 1, dict[str, str]()
-    save = Saver(setup, directory, state)
+    save, ranks = Saver(setup, directory, state), algorithm.acceleration.ranks
     with Progress("Meta-training", iterations, "iterations") as progress, put_off() as signals:
+        ranks.tell(signals.is_there)
         progress.begin_at(state.iteration)
         while state.iteration < iterations or state.to_validate:
             if not state.to_validate:  # else a stop came before or in the meta-validation
@@ -121,7 +174,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
                 if iteration % config.log_every == 0 or last:
                     latest |= _log(setup, directory, state)
                 state.to_validate = iteration % config.eval.every == 0 or last
-            stop = signals.is_there()
+            stop = ranks.any(signals.is_there())
             if state.to_validate and not stop:
                 try:
                     latest["valid"] = _validate(setup, directory, state, save, signals)
@@ -131,11 +184,21 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
             elif stop or save.is_due():
                 save.last()
             if stop:  # and not one that came later, for which no checkpoint is there yet
-                signals.deliver()
+                _stop(signals, ranks)
             progress.advance(state.iteration - progress.done, latest)
     if not iterations:
         save.best()
         save.last()
+
+
+def _stop(signals: Waiting, ranks: Ranks) -> None:
+    """Do what the signal would have done, which came to this rank or to another one."""
+    if ranks.rank == 0 and signals.is_there():
+        signals.deliver()
+    elif ranks.rank == 0:
+        sys.exit(128 + signal.SIGTERM)
+    ranks.first(lambda: None)  # the other ranks end when the first one has ended
+    signals.forget()
 
 
 def _log(setup: Setup, directory: RunDirectory, state: TrainingState) -> dict[str, str]:
@@ -217,7 +280,12 @@ def _meta_validate(
 ) -> Metrics:
     began = time.monotonic()
     tasks, steps = setup.config.eval.valid_tasks, setup.config.algo.eval_steps
-    by_step = evaluate(setup, "valid", tasks, "Meta-validation", steps, signals.is_there)
+    ranks = setup.algorithm.acceleration.ranks
+
+    def told_to_stop() -> bool:
+        return signals.is_there() or ranks.told_to_stop()
+
+    by_step = evaluate(setup, "valid", tasks, "Meta-validation", steps, told_to_stop)
     scores = by_step[-1]
     seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)

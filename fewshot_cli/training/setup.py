@@ -23,6 +23,7 @@ from fewshot_cli.settings.checks import check_counted, check_split
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Batching, Config, Head, Precision
 from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
+from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.stacked.stacking import chunk_size
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.allocation import keep_freed_memory
@@ -61,21 +62,24 @@ class Setup:
         return self.source.sample("train", self.config.meta_batch, self.train_shape, generator)
 
 
-def prepare(config: Config, splits: Collection[str] = (), begins: bool = False) -> Setup:
+def prepare(
+    config: Config, splits: Collection[str] = (), begins: bool = False, ranks: Ranks = ALONE
+) -> Setup:
     """Build everything that a run needs.
 
     Args:
         splits: those that are sampled; none: those of a run.
         begins: with the weights of `init`, where that is told; else a checkpoint is to come.
+        ranks: the processes that share the work.
 
     Raises:
         UserError: the device, a compiler or first weights are not there, or the data cannot be
             read.
     """
     make_deterministic()
-    torch.set_num_threads(config.threads or THREADS)
+    torch.set_num_threads(config.threads or max(1, THREADS // ranks.share_cores))
     keep_freed_memory()
-    device, source = device_and_data(config, splits, begins)
+    device, source = device_and_data(config, splits, begins, ranks.local)
     outputs = outputs_of(config, config.ways, source.train_classes)
     whole = network(config, source.input_shape, outputs, begins).to(device)
     still, net = whole.split()
@@ -96,6 +100,7 @@ def prepare(config: Config, splits: Collection[str] = (), begins: bool = False) 
         config.compile,
         config.recompute,
         config.precision is Precision.bf16,
+        ranks,
     )
     return Setup(
         config,
@@ -177,7 +182,7 @@ def frozen(config: Config, still: Network) -> Frozen:
 
 
 def device_and_data(
-    config: Config, splits: Collection[str] = (), begins: bool = True
+    config: Config, splits: Collection[str] = (), begins: bool = True, local: int = 0
 ) -> tuple[torch.device, TaskSource]:
     """What a run needs of this machine and its files; once loaded, the data stays in memory.
 
@@ -185,13 +190,14 @@ def device_and_data(
 
     Args:
         splits: those that are sampled; none: those of a run.
+        local: the number of this process among those of its run on this host.
 
     Raises:
         UserError: the device or a compiler is not there, or the data cannot be read.
     """
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
-    device = device_named(config.device)
+    device = device_named(config.device, local)
     if begins and config.init is not None:
         init_weights(config.init)
     if config.data.fractions is not None:  # an evaluation with other ways keeps its run's splits
@@ -210,15 +216,17 @@ def device_and_data(
     return device, source
 
 
-def device_named(name: str) -> torch.device:
-    """The device of a config.
+def device_named(name: str, local: int = 0) -> torch.device:
+    """The device of a config; of several processes on a host each has a GPU of its own.
 
     Raises:
         UserError: this machine has no such device.
     """
     cuda = torch.cuda.is_available()
     if name == "auto":
-        return torch.device("cuda" if cuda else "cpu")
+        name = "cuda" if cuda else "cpu"
+    if name == "cuda" and local:
+        name = f"cuda:{local}"
     device = torch.device(name)
     if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(

@@ -143,6 +143,9 @@ class Saver:
         return by_count or time.monotonic() - self.saved_at >= 60 * often.minutes
 
     def last(self) -> None:
+        self.saved_at = time.monotonic()
+        if not self.directory.writes:
+            return
         at = self.state
         training = {
             "settings": self.settings,
@@ -158,7 +161,7 @@ class Saver:
         }
         algorithm, files = self.setup.algorithm, self.directory
         checkpoints.save(files.last, algorithm, at.iteration, training, files.previous)
-        self.saved_at = time.monotonic()
 
     def best(self) -> None:
-        checkpoints.save(self.directory.best, self.setup.algorithm, self.state.iteration)
+        if self.directory.writes:
+            checkpoints.save(self.directory.best, self.setup.algorithm, self.state.iteration)

@@ -18,7 +18,7 @@ def record(setup: Setup, directory: RunDirectory, iteration: int) -> None:
     A point that is there stays as it is, so that a run that goes on keeps its earlier ones.
     """
     point = directory.path / FOLDER / f"{iteration}.pt"
-    if setup.config.record_paths and not point.exists():
+    if setup.config.record_paths and directory.writes and not point.exists():
         checkpoints.save(point, setup.algorithm, iteration)
 
 
