@@ -49,8 +49,8 @@ class Watch:
         self.heard = dict.fromkeys(others, 0.0)
         self.stopping = dict.fromkeys(others, False)
         self.done = threading.Event()
-        work: list[Callable[[], None]] = [partial(self._listen, other) for other in others]
-        self.threads = [threading.Thread(target=each, daemon=True) for each in [*work, self._speak]]
+        work = [partial(each, other) for other in others for each in (self._listen, self._speak)]
+        self.threads = [threading.Thread(target=each, daemon=True) for each in (*work, self._look)]
         for thread in self.threads:
             thread.start()
 
@@ -79,19 +79,23 @@ class Watch:
             self.stopping[other] = bool(message[TOLD])
         del self.heard[other]
 
-    def _speak(self) -> None:
+    def _speak(self, other: int) -> None:
         ended = False
         while not ended and self.lost is None:
-            before = time.monotonic()
             ended = self.done.wait(BEAT)
+            told = self.told() or (self.rank == 0 and self.told_to_stop())
+            try:  # until it listens
+                dist.send(torch.tensor([float(told), float(ended)]), other, self.group)
+            except RuntimeError:
+                self._lose(other, GONE)
+
+    def _look(self) -> None:
+        while self.heard and self.lost is None:
+            before = time.monotonic()
+            time.sleep(BEAT)
             # Who was stopped and goes on has not waited for the others in between.
             self.clock += min(time.monotonic() - before, 2 * BEAT)
-            told = self.told() or (self.rank == 0 and self.told_to_stop())
             for other, heard in list(self.heard.items()):
-                try:
-                    dist.send(torch.tensor([float(told), float(ended)]), other, self.group)
-                except RuntimeError:
-                    self._lose(other, GONE)
                 if self.clock - heard > self.timeout:
                     self._lose(other, f"has not answered for {self.timeout:g} s")
 

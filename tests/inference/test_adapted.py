@@ -64,7 +64,7 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
     model = adapt(run, tmp_path / "support", told)
     said = model.predict(tmp_path / "query")
     assert len(said.files) == 40
-    # The images stand in another order, so that sums round otherwise: what is nearly level may turn.
+    # The images stand in another order, so that sums round otherwise, and what is level may turn.
     first, second = expected.topk(2).values.unbind(-1)
     level = int((first - second < 2e-4).sum())
     right = sum(bool(one) for one in said.right)

@@ -43,10 +43,11 @@ RUNS = {
 }
 
 
-def by(ranks: int, folder: Path, runs: dict[str, list[str]]) -> dict[str, Path]:
+def by(ranks: int, folder: Path, cache: Path) -> dict[str, Path]:
     """All runs by so many ranks; their folders."""
-    places = {name: folder / f"{ranks}" / name for name in runs}
-    work = pickle.dumps([(places[name], config(*runs[name])) for name in runs])
+    places = {name: folder / f"{ranks}" / name for name in RUNS}
+    cached = f"cache_dir={cache}"
+    work = pickle.dumps([(places[name], config(*told, cached)) for name, told in RUNS.items()])
     store = str(folder / f"store{ranks}")
     started = [
         subprocess.Popen(
@@ -68,9 +69,11 @@ def by(ranks: int, folder: Path, runs: dict[str, list[str]]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Path]]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
+) -> dict[int, dict[str, Path]]:
     folder = tmp_path_factory.mktemp("ranks")
-    return {ranks: by(ranks, folder, RUNS) for ranks in (1, 2, 4)}
+    return {ranks: by(ranks, folder, cache_dir) for ranks in (1, 2, 4)}
 
 
 @pytest.mark.parametrize("name", RUNS)
