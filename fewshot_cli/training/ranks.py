@@ -24,7 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import FileStore, Store, TCPStore
+from torch._C._distributed_c10d import FileStore, PrefixStore, Store, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
 from fewshot_cli.progress import be_silent
@@ -214,7 +214,8 @@ def _store_of(here: Place) -> Store:
     if here.address is None:
         store: Store
         store, _, _ = next(rendezvous("env://", timeout=COMING))
-        return store
+        # The agent may keep its store, with what the ranks of an earlier start left in it.
+        return PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     host, port = here.address
     return TCPStore(host, port, here.size, is_master=here.rank == 0, timeout=COMING)
 

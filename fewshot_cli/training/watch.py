@@ -49,8 +49,10 @@ class Watch:
         self.heard = dict.fromkeys(others, 0.0)
         self.stopping = dict.fromkeys(others, False)
         self.done = threading.Event()
-        work = [partial(each, other) for other in others for each in (self._listen, self._speak)]
-        self.threads = [threading.Thread(target=each, daemon=True) for each in (*work, self._look)]
+        work: list[Callable[[], None]] = [self._look]
+        for other in others:
+            work += [partial(self._listen, other), partial(self._speak, other)]
+        self.threads = [threading.Thread(target=each, daemon=True) for each in work]
         for thread in self.threads:
             thread.start()
 

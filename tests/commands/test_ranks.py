@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow  # each process takes seconds to start
 FEWSHOT = [sys.executable, "-m", "fewshot_cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
 RUN = [
-    *("data=sinusoid", "model=mlp", "ways=1", "threads=1", "iterations=1500", "log_every=7"),
-    *("meta_batch=4", "batching=stacked", "chunk=1", "checkpoint.every=10"),
-    *("eval.every=500", "eval.tasks=12", "eval.valid_tasks=8"),
+    *("data=sinusoid", "model=mlp", "ways=1", "threads=1", "iterations=400", "log_every=7"),
+    *("meta_batch=4", "batching=stacked", "chunk=1", "checkpoint.every=5"),
+    *("eval.every=200", "eval.tasks=12", "eval.valid_tasks=8"),
 ]
 SHORT = [*RUN, "iterations=20", "eval.every=10"]
 SECONDS = 120  # until a run is at work, on a busy machine
@@ -128,9 +128,7 @@ def test_the_others_end_with_the_first_rank(tmp_path: Path, alone: Path) -> None
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_any_rank_that_is_told_to_stop_stops_all(
-    tmp_path: Path, alone: Path, which: int
-) -> None:
+def test_any_rank_that_is_told_to_stop_stops_all(tmp_path: Path, alone: Path, which: int) -> None:
     started = Started(tmp_path, train("ranks=2"))
     (other,) = started.others()
     os.kill([started.process.pid, other][which], signal.SIGTERM)
@@ -203,16 +201,3 @@ def test_what_torchrun_cannot_do_costs_a_line(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (2, f"fewshot: {line}\n")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_rank_without_the_data_says_so(tmp_path: Path) -> None:
-    """By its environment the other rank has a cache that it cannot write."""
-    done = subprocess.run(
-        [*FEWSHOT, "train", *SHORT, "ranks=2", "device=cuda", "run.dir=run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "device=cuda: this machine has 0 CUDA devices" in done.stderr

@@ -69,9 +69,7 @@ def by(ranks: int, folder: Path, cache: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def runs(
-    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
-) -> dict[int, dict[str, Path]]:
+def runs(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> dict[int, dict[str, Path]]:
     folder = tmp_path_factory.mktemp("ranks")
     return {ranks: by(ranks, folder, cache_dir) for ranks in (1, 2, 4)}
 
