@@ -104,6 +104,7 @@ def defaults() -> dict[str, str]:
     return {group: name for entry in entries for group, name in entry.items() if group in SHOWN}
 
 
+@cache
 def kinds(package: str) -> set[str]:
     """What `kind` may be: the files of a package."""
     return {path.stem for path in (PACKAGE / package).glob("[a-z]*.py")} - NO_KINDS

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import yaml
 
-from fewshot_cli.compare.comparison import write_csv
 from fewshot_cli.progress import say
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COMPLETED, RunDirectory, shown
@@ -19,7 +18,7 @@ from fewshot_cli.settings import compose
 from fewshot_cli.settings.choices import shipped
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.sweeps.directory import COMPARISON, SweepDirectory, digest, job_name
+from fewshot_cli.sweeps.directory import COMPARISON, DIGITS, SweepDirectory, job_name
 from fewshot_cli.sweeps.launch import WRONG, Sweep, Task, launch
 
 
@@ -37,7 +36,8 @@ def sweep(
     words = [*_presets(ours), *ours, *compose.search_path(config_dir)]
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
-    known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
+    named = [(job_name(job.swept, job.config), job) for job in jobs]
+    known = {name[-DIGITS:]: (name, job) for name, job in named}  # jobs that are the same run once
     opening = []
     if len(known) < len(jobs) and not searches:
         runs = "1 run" if len(known) == 1 else f"{len(known)} runs"
@@ -45,11 +45,10 @@ def sweep(
             f"{len(jobs)} combinations ask for {runs}: "
             "what says only how a run is computed or recorded makes no other"
         ]
-    named = [(job_name(job.swept, job.config), job.config) for job in known.values()]
-    folders = directory.folders(named, _fingerprint)
+    folders = directory.folders([(name, job.config) for name, job in known.values()], _fingerprint)
     missing = [
         Task(job.overrides, run)
-        for job, run in zip(known.values(), folders, strict=True)
+        for (_, job), run in zip(known.values(), folders, strict=True)
         if run.state() != COMPLETED
     ]
     tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(known))
@@ -114,8 +113,18 @@ class _Teller:
             say(f"The same with sweep.dir={shown(directory.path)} goes on with what is missing")
         print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
         if self.told:
-            write_csv([directory.path], directory.path / COMPARISON)
+            _write_comparison(directory.path, runs)
             print(f"Next:  fewshot compare {shown(directory.path)}")
+
+
+def _write_comparison(sweep: Path, runs: list[RunDirectory]) -> None:
+    """Compare the jobs beside them, unless that was done since the last one ended."""
+    comparison = sweep / COMPARISON
+    ends = [run.status.stat().st_mtime for run in runs if run.status.exists()]
+    if not comparison.exists() or max(ends) >= comparison.stat().st_mtime:
+        from fewshot_cli.compare.comparison import write_csv
+
+        write_csv([sweep], comparison)
 
 
 def _presets(words: list[str]) -> list[str]:
