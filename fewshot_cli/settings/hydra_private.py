@@ -4,7 +4,9 @@ Hydra's public way in is `hydra.main`, which reads the command line again (and f
 Python 3.14), and `compose`, which runs nothing. What stands between the two is private:
 
 - `run`: one job with its `.hydra/`, as launchers run theirs, and with the callbacks around it;
+- `record`: that `.hydra/`, for a job that writes it itself;
 - `sweep_context`: what Hydra's own sweepers hand to a launcher;
+- `is_basic`: which launcher Hydra itself brings;
 - `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
 - `completions`: what a word on the command line can become.
 """
@@ -12,15 +14,19 @@ Python 3.14), and `compose`, which runs nothing. What stands between the two is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.bash_completion import BashCompletion
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobStatus, run_job
+from hydra.core.utils import JobStatus, _save_config, run_job
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
@@ -43,6 +49,15 @@ def run(task: Task, composed: DictConfig) -> None:
         raise done._return_value  # `return_value` would print a line of its own first
 
 
+def record(composed: DictConfig) -> None:
+    """Leave `.hydra/` in the folder of the job that this process is at work on."""
+    told: Any = HydraConfig.instance().cfg
+    folder = Path(told.hydra.runtime.output_dir) / ".hydra"
+    _save_config(composed, "config.yaml", folder)
+    _save_config(told, "hydra.yaml", folder)
+    _save_config(told.hydra.overrides.task, "overrides.yaml", folder)
+
+
 def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
     """For a sweeper or a launcher. Inside a `with` that initialises Hydra."""
     config = (
@@ -55,6 +70,11 @@ def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
 
 def _context(config: DictConfig) -> HydraContext:
     return HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
+
+
+def is_basic(launcher: Launcher) -> bool:
+    """Whether it runs one job after another in its own process."""
+    return isinstance(launcher, BasicLauncher)
 
 
 def combinations(overrides: list[Override]) -> list[list[str]]:
