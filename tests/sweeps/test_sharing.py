@@ -93,7 +93,7 @@ def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: st
 def test_the_jobs_of_a_command_that_was_killed_go_to_the_other(
     sweep: Sweeps, tmp_path: Path
 ) -> None:
-    words = ["seed=1,2,3", "iterations=2000"]
+    words = ["seed=1,2,3", "iterations=1200"]
     one = sweep(*words)
     wait_until(lambda: begins(tmp_path / "s"), one)
     two = sweep(*words)
@@ -121,12 +121,13 @@ class Task:
 @contextmanager
 def in_hand(run: RunDirectory) -> Iterator[None]:
     """Another process is at work on it."""
-    code = (
-        "import pathlib, sys\nfrom fewshot_cli.runs.directory import RunDirectory\n"
-        "with RunDirectory(pathlib.Path(sys.argv[1]))._locked(): print(flush=True), sys.stdin.read()"
-    )
+    lock = "RunDirectory(Path(sys.argv[1]))._locked()"
+    code = f"with {lock}: print(flush=True), sys.stdin.read()"
+    imports = "import sys; from pathlib import Path; from fewshot_cli.runs.directory import *\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, run.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", imports + code, run.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout
     process.stdout.readline()
