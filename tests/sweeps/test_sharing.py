@@ -72,7 +72,7 @@ def wait_until(what: Callable[[], object], *processes: subprocess.Popen[str]) ->
     ],
 )
 def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: str) -> None:
-    words = [f"hydra/launcher={launcher}", "iterations=500", "seed=range(1,9)"]
+    words = [f"hydra/launcher={launcher}", "iterations=300", "seed=range(1,7)"]
     words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     one = sweep(*words)
     wait_until(lambda: begins(tmp_path / "s"), one)
@@ -80,14 +80,14 @@ def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: st
     for command in (one, two):
         out, err = command.communicate(timeout=250)
         assert command.returncode == 0, err
-        assert "8 of 8 jobs completed: s" in out
-        assert "[8/8] seed=" in err
+        assert "6 of 6 jobs completed: s" in out
+        assert "[6/6] seed=" in err
         assert "fewshot: " not in err
-    assert begins(tmp_path / "s") == {f"seed={seed}": 1 for seed in range(1, 9)}
+    assert begins(tmp_path / "s") == {f"seed={seed}": 1 for seed in range(1, 7)}
     of_two = [
         "log_every: 50" in config.read_text() for config in (tmp_path / "s").glob("*/config.yaml")
     ]
-    assert 0 < sum(of_two) < 8
+    assert 0 < sum(of_two) < 6
 
 
 def test_the_jobs_of_a_command_that_was_killed_go_to_the_other(
