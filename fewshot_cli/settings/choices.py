@@ -67,7 +67,7 @@ class Option:
 
     def content(self) -> dict[str, Any]:
         """What the file says of its own group."""
-        content: Any = yaml.safe_load(self.text) or {}
+        content: Any = yaml.load(self.text, Loader=yaml.CSafeLoader) or {}
         return dict(content.get(self.group, content))
 
     def keys(self) -> set[str]:

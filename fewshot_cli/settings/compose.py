@@ -179,7 +179,7 @@ class _Alike:
             return to_config(composed, self.config_dir)
         config = to_config(composed, self.config_dir)
         if not REFERENCE.search(OmegaConf.to_yaml(composed)):
-            whole = OmegaConf.merge(OmegaConf.structured(all_keys()), composed)
+            whole = OmegaConf.merge(_schema(), composed)
             assert isinstance(whole, DictConfig)
             self.first = plain, whole, config
         return config
@@ -390,7 +390,7 @@ def to_config(
     if missing:
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
     # The schema once more, since Hydra's + lets keys in that it does not have.
-    merged = OmegaConf.merge(OmegaConf.structured(all_keys()), composed)
+    merged = OmegaConf.merge(_schema(), composed)
     whole_config = OmegaConf.to_object(merged)
     config = Config(**vars(whole_config))
     for group in GROUPS:
@@ -406,6 +406,12 @@ def to_config(
         config.data.reads -= {"image_size"}
     _make_absolute(config)
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Every key there is with its type. A merge copies it."""
+    return OmegaConf.structured(all_keys())
 
 
 def _make_absolute(config: Config) -> None:
