@@ -411,7 +411,8 @@ def to_config(
 @cache
 def _schema() -> DictConfig:
     """Every key there is with its type. A merge copies it."""
-    return OmegaConf.structured(all_keys())
+    schema: DictConfig = OmegaConf.structured(all_keys())
+    return schema
 
 
 def _make_absolute(config: Config) -> None:
