@@ -51,6 +51,10 @@ KILLED = "its process was killed"
 LOOKED_AT = 0.2  # seconds; whoever only looks holds the lock for a moment
 
 
+class BusyError(UserError):
+    """Another process is at work in the run directory."""
+
+
 class RunDirectory:
     """Every file appears whole (written aside, then renamed); metrics.csv grows row by row.
 
@@ -139,7 +143,7 @@ class RunDirectory:
             again: what to type where the work was interrupted; none: go on with this run.
 
         Raises:
-            UserError: another process is at work in this directory.
+            BusyError: another process is at work in this directory.
             SystemExit: 1 after an error, said in one line; traceback.txt has the rest. 143 after
                 SIGTERM.
             KeyboardInterrupt: as it came.
@@ -172,16 +176,27 @@ class RunDirectory:
         try:
             lock.acquire()
         except Timeout as error:
-            raise UserError(
+            raise BusyError(
                 f"{shown(self.path)}: another process writes into it; expected one at a time"
             ) from error
         try:
+            # On a network file system, a change to the folder shows what other hosts made in it.
+            aside = self.path / f".{uuid4().hex[:8]}{ASIDE}"
+            aside.touch()
             for folder in (self.path, self.checkpoints):
                 for left in folder.glob(f".*{ASIDE}"):  # by a process that was killed
                     left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
+
+    def forget_ending(self) -> None:
+        """Take away how an earlier attempt ended, unless it is complete or in hand."""
+        if self.state() in (None, COMPLETED):
+            return
+        with suppress(BusyError), self._locked():
+            if self.state() != COMPLETED:
+                self.status.unlink(missing_ok=True)
 
     @property
     def way_on(self) -> str:

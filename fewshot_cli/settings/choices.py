@@ -67,7 +67,7 @@ class Option:
 
     def content(self) -> dict[str, Any]:
         """What the file says of its own group."""
-        content: Any = yaml.safe_load(self.text) or {}
+        content: Any = yaml.load(self.text, Loader=yaml.CSafeLoader) or {}
         return dict(content.get(self.group, content))
 
     def keys(self) -> set[str]:
@@ -104,6 +104,7 @@ def defaults() -> dict[str, str]:
     return {group: name for entry in entries for group, name in entry.items() if group in SHOWN}
 
 
+@cache
 def kinds(package: str) -> set[str]:
     """What `kind` may be: the files of a package."""
     return {path.stem for path in (PACKAGE / package).glob("[a-z]*.py")} - NO_KINDS

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fewshot_cli.settings import choices, hydra_private
 from fewshot_cli.settings.checks import check
 from fewshot_cli.settings.choices import all_keys
 from fewshot_cli.settings.errors import MANY, UserError, nearest
-from fewshot_cli.settings.schema import Config, Role, keys
+from fewshot_cli.settings.schema import Config, Role, keys, lookup
 
 CONF = "fewshot_cli.conf"
 VERSION = "1.3"
@@ -33,6 +34,7 @@ ONE_RUN = "hydra.mode=RUN"
 # conf/config.yaml begins with it: Hydra checks each key and value against its types.
 ConfigStore.instance().store(name="schema", node=all_keys())
 KEYS = keys(all_keys())
+REFERENCE = re.compile(r"\$\{(?!oc\.env:)")  # to another key, whose value may be another
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,16 @@ def jobs(overrides: list[str], config_dir: Path | None = None, trusted: bool = F
         extra = [*told, *search_path(config_dir)]
         ours = _ends([each for each in parsed if not each.key_or_group.startswith("hydra")])
         swept = {o.get_key_element() for o in ours if o.is_sweep_override()}
-        found, bases = dict[tuple[str, ...], Job](), dict[tuple[str, ...], DictConfig]()
+        found, alike = dict[tuple[str, ...], Job](), dict[tuple[str, ...], _Alike]()
+        parsed_once = cache(_parser().parse_override)
         for words in hydra_private.combinations(ours):
-            if config_dir is not None and not trusted:
-                _refuse_hydra_changed_by_files(config_dir, [*words, *extra], told)
-            config = to_config(_composed(words, extra, bases), config_dir)
+            plain = {word: parsed_once(word) for word in words if _is_plain(parsed_once(word))}
+            chosen = [word for word in words if word not in plain]
+            if (*chosen,) not in alike:
+                if config_dir is not None and not trusted:
+                    _refuse_hydra_changed_by_files(config_dir, [*words, *extra], told)
+                alike[(*chosen,)] = _Alike(chosen, extra, config_dir)
+            config = alike[(*chosen,)].config(words, plain)
             read = [word for word in words if _is_read(word.partition("=")[0], config)]
             differs = ",".join(word for word in read if word.partition("=")[0] in swept)
             found.setdefault(tuple(read), Job(read, differs, config))
@@ -136,26 +143,75 @@ def _told_to_hydra(parsed: Iterable[Override]) -> list[str]:
     return [str(each.input_line) for each in parsed if each.key_or_group.startswith("hydra")]
 
 
-def _composed(
-    words: list[str], extra: list[str], bases: dict[tuple[str, ...], DictConfig]
-) -> DictConfig:
-    """What Hydra composes, which takes long: once for all jobs with the same choices."""
-    plain = {
-        word: override
-        for word, override in zip(words, parse(words), strict=True)
-        if override.type is OverrideType.CHANGE and override.get_key_element() in KEYS
-    }
-    choices = [*(word for word in words if word not in plain), *extra]
-    try:
-        if tuple(choices) not in bases:
-            bases[tuple(choices)] = compose("config", overrides=choices)
-        config = copy.deepcopy(bases[tuple(choices)])
-        for override in plain.values():
-            OmegaConf.update(config, override.key_or_group, override.value())
+def _is_plain(override: Override) -> bool:
+    """Whether it sets one of our keys; a group's choice brings keys of its own."""
+    return override.type is OverrideType.CHANGE and override.get_key_element() in KEYS
+
+
+class _Alike:
+    """The jobs of a sweep that make the same choices: Hydra composes, which takes long, once.
+
+    Args:
+        chosen: the overrides that choose.
+        extra: those that are no settings.
+    """
+
+    def __init__(self, chosen: list[str], extra: list[str], config_dir: Path | None) -> None:
+        self.chosen, self.extra, self.config_dir = chosen, extra, config_dir
+        self.first: tuple[dict[str, Override], DictConfig, Config] | None = None
+        self.values = dict[str, Any]()
+
+    def config(self, words: list[str], plain: dict[str, Override]) -> Config:
+        """The config of the job with these overrides.
+
+        Args:
+            plain: those of them that set a key.
+        """
+        try:
+            if self.first is not None:
+                return self._changed(plain)
+            composed = compose("config", overrides=[*self.chosen, *self.extra])
+            for override in plain.values():
+                OmegaConf.update(composed, override.key_or_group, override.value())
+        # What is wrong, in Hydra's own words for all of it.
+        except Exception:
+            composed = compose("config", overrides=[*words, *self.extra])
+            return to_config(composed, self.config_dir)
+        config = to_config(composed, self.config_dir)
+        if not REFERENCE.search(OmegaConf.to_yaml(composed)):
+            whole = OmegaConf.merge(_schema(), composed)
+            assert isinstance(whole, DictConfig)
+            self.first = plain, whole, config
         return config
-    # What is wrong, in Hydra's own words for all of it.
-    except Exception:
-        return compose("config", overrides=[*words, *extra])
+
+    def _changed(self, plain: dict[str, Override]) -> Config:
+        """The first job's config where only numbers and words are others.
+
+        Raises:
+            Exception: more is.
+        """
+        assert self.first is not None
+        before, whole, first = self.first
+        keys = [override.key_or_group for override in plain.values()]
+        if keys != [override.key_or_group for override in before.values()]:
+            raise ValueError("other keys")
+        if len({*keys}) < len(keys):
+            raise ValueError("a key twice, of which the last counts")
+        config = copy.deepcopy(first)
+        for word, override in plain.items():
+            key = override.key_or_group
+            if word in before or not _is_read(key, config):
+                continue
+            if word not in self.values:
+                OmegaConf.update(whole, key, override.value())
+                self.values[word] = OmegaConf.select(whole, key)
+            value = self.values[word]
+            if isinstance(value, DictConfig | ListConfig) or REFERENCE.search(word):
+                raise ValueError("more than a number or a word")
+            group, _, name = key.rpartition(".")
+            setattr(lookup(config, group) if group else config, name, value)
+        _make_absolute(config)
+        return config
 
 
 def _ends(overrides: list[Override]) -> list[Override]:
@@ -334,7 +390,7 @@ def to_config(
     if missing:
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
     # The schema once more, since Hydra's + lets keys in that it does not have.
-    merged = OmegaConf.merge(OmegaConf.structured(all_keys()), composed)
+    merged = OmegaConf.merge(_schema(), composed)
     whole_config = OmegaConf.to_object(merged)
     config = Config(**vars(whole_config))
     for group in GROUPS:
@@ -348,6 +404,19 @@ def to_config(
         setattr(config, group, chosen)
     if config.model.sized:
         config.data.reads -= {"image_size"}
+    _make_absolute(config)
+    return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """Every key there is with its type. A merge copies it."""
+    schema: DictConfig = OmegaConf.structured(all_keys())
+    return schema
+
+
+def _make_absolute(config: Config) -> None:
+    """A path means the same wherever a job runs."""
     for key in ("root", "split_file"):
         path = getattr(config.data, key)
         if path is not None:
@@ -357,7 +426,6 @@ def to_config(
     own = vars(config.model)  # which may have a file of weights
     if own.get("weights") not in (None, "imagenet", "none"):
         own["weights"] = os.path.abspath(os.path.expanduser(own["weights"]))
-    return config
 
 
 def _reads(group: str, name: object, config_dir: Path | None = None) -> frozenset[str]:
@@ -380,8 +448,11 @@ def _check(config: Config) -> None:
 
 def parse(overrides: list[str]) -> list[Override]:
     """What Hydra's grammar makes of the overrides; inside a `with` that initialises Hydra."""
-    loader = GlobalHydra.instance().config_loader()
-    return OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+    return _parser().parse_overrides(overrides)
+
+
+def _parser() -> OverridesParser:
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
 
 
 def _refuse_unread(overrides: Iterable[Override], configs: list[Config]) -> None:

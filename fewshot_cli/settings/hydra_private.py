@@ -4,25 +4,34 @@ Hydra's public way in is `hydra.main`, which reads the command line again (and f
 Python 3.14), and `compose`, which runs nothing. What stands between the two is private:
 
 - `run`: one job with its `.hydra/`, as launchers run theirs, and with the callbacks around it;
-- `sweep_context`: what Hydra's own sweepers hand to a launcher;
+- `record`: that `.hydra/`, for a job that writes it itself;
+- `sweep_context`: what Hydra's own sweepers hand to a launcher, with a loader that composes less;
+- `is_basic`: which launcher Hydra itself brings;
 - `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
 - `completions`: what a word on the command line can become.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.bash_completion import BashCompletion
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobStatus, run_job
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.utils import JobStatus, _save_config, run_job
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 Task = Callable[[DictConfig], Any]
 
@@ -43,6 +52,15 @@ def run(task: Task, composed: DictConfig) -> None:
         raise done._return_value  # `return_value` would print a line of its own first
 
 
+def record(composed: DictConfig) -> None:
+    """Leave `.hydra/` in the folder of the job that this process is at work on."""
+    told: Any = HydraConfig.instance().cfg
+    folder = Path(told.hydra.runtime.output_dir) / ".hydra"
+    _save_config(composed, "config.yaml", folder)
+    _save_config(told, "hydra.yaml", folder)
+    _save_config(told.hydra.overrides.task, "overrides.yaml", folder)
+
+
 def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
     """For a sweeper or a launcher. Inside a `with` that initialises Hydra."""
     config = (
@@ -50,11 +68,53 @@ def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
         .config_loader()
         .load_configuration("config", [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
     )
-    return _context(config), config
+    context = _context(config)
+    context.config_loader = _Loader(context.config_loader.get_search_path())
+    return context, config
 
 
 def _context(config: DictConfig) -> HydraContext:
     return HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
+
+
+# By the overrides of Hydra and those that choose. Of a process, since a launcher's workers get a
+# new loader with each job.
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+class _Loader(ConfigLoaderImpl):
+    """Composes once what jobs with the same choices share, and then sets what else each is told."""
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        parsed = OverridesParser.create(config_loader=self).parse_overrides(sweep_overrides)
+        plain = [
+            each
+            for each in parsed
+            if each.type is OverrideType.CHANGE
+            and not self.repository.group_exists(each.key_or_group)
+        ]
+        chosen = [str(each.input_line) for each in parsed if each not in plain]
+        alike = (*master_config.hydra.overrides.hydra, *chosen)
+        if alike not in _composed:
+            _composed[alike] = super().load_sweep_config(master_config, chosen)
+        config = copy.deepcopy(_composed[alike])
+        self._apply_overrides_to_config(plain, config)
+        told = config.hydra.overrides
+        told.hydra += [each.input_line for each in plain if each.is_hydra_override()]
+        ours = [each for each in parsed if not each.is_hydra_override()]
+        told.task = [each.input_line for each in ours]
+        with open_dict(config.hydra):
+            config.hydra.job.override_dirname = get_overrides_dirname(
+                ours, **config.hydra.job.config.override_dirname
+            )
+        return config
+
+
+def is_basic(launcher: Launcher) -> bool:
+    """Whether it runs one job after another in its own process."""
+    return isinstance(launcher, BasicLauncher)
 
 
 def combinations(overrides: list[Override]) -> list[list[str]]:

@@ -87,13 +87,14 @@ def _key(name: str, known: Mapping[str, Key]) -> Key | None:
     """What the schema says of a dotted name; None where it has no such key."""
     while name not in known and "." in name:  # an entry of a mapping: published.figures.1
         name = name.rpartition(".")[0]
-    return known.get(
-        name, Key(None) if any(each.startswith(f"{name}.") for each in known) else None
-    )
+    return known.get(name)
 
 
 def _known(settings: Mapping[str, Any]) -> dict[str, Key]:
-    """Every key that a run with these settings may have, those of its choices' own included."""
+    """Every key that a run with these settings may have, those of its choices' own included.
+
+    What holds keys, as `data.fractions` does, is there too, since it may be null.
+    """
     return _of_kinds(*(str(settings.get(f"{group}.kind")) for group in choices.CODE))
 
 
@@ -102,6 +103,10 @@ def _of_kinds(*kinds: str) -> dict[str, Key]:
     found = keys()
     for group, kind in zip(choices.CODE, kinds, strict=True):
         found |= keys(choices.own_keys(group, kind), f"{group}.")
+    for name in [*found]:
+        while "." in name:
+            name = name.rpartition(".")[0]
+            found.setdefault(name, Key(None))
     return found
 
 

@@ -83,11 +83,11 @@ class SweepDirectory:
         Args:
             fingerprint: of the data that a config names; asked where only that can tell.
         """
-        digests = [name[-DIGITS:] for name, _ in wanted]
+        digests = {name[-DIGITS:] for name, _ in wanted}
         there = {run.path.name[-DIGITS:]: run for run in self.jobs()}
         others = [run for name, run in there.items() if name not in digests]
         by_content: dict[str, RunDirectory] = {}
-        for run in others if any(name not in there for name in digests) else []:
+        for run in others if digests - {*there} else []:
             saved = identity.saved(run.config)
             by_content[_digest(identity.identity(saved, "job"))] = run
             if saved.get(identity.FINGERPRINT):

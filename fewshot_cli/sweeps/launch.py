@@ -15,13 +15,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 
 from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.runs.directory import INTERRUPTED, RunDirectory
 from fewshot_cli.runs.signals import end_with_parent
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import SweepDirectory
 from fewshot_cli.sweeps.job import job
+from fewshot_cli.sweeps.sharing import batches
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.
@@ -86,7 +87,7 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
             return status
         suspects = [task for task in group if task.run.was_killed()]
         others = [task for task in group if task.run.state() is None]
-        if len(group) == 1:
+        if len(group) == 1 and group[0].run.state() in (None, INTERRUPTED):
             group[0].run.mark("failed", DIED)
         elif not suspects:
             return 1
@@ -130,8 +131,7 @@ def child() -> None:
         for line in sweep.opening:
             say(line)
         for task in tasks:  # a status from now on is of this time
-            if not task.run.is_written():
-                task.run.status.unlink(missing_ok=True)
+            task.run.forget_ending()
         _hand_to_launcher(sweep, tasks)
     except UserError as error:
         say(f"fewshot: {error}")
@@ -175,15 +175,17 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=job, config=config
             )
-            at_once = config.hydra.sweeper.get("max_batch_size") or JOBS_AT_ONCE
+            most = 1 if hydra_private.is_basic(launcher) else JOBS_AT_ONCE
+            at_once = config.hydra.sweeper.get("max_batch_size") or most
+            first = 0
             with _every_result_awaited(launcher):
-                for first in range(0, len(tasks), at_once):
-                    batch = tasks[first : first + at_once]
+                for batch in batches(tasks, at_once):
                     words = [
                         [*task.overrides, f"hydra.sweep.subdir='{task.run.path.name}'"]
                         for task in batch
                     ]
                     launcher.launch(words, initial_job_idx=first)
+                    first += len(batch)
         # Of a worker that was killed: each plugin has an error of its own for it.
         except Exception as error:
             say(f"fewshot: {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import yaml
 
-from fewshot_cli.compare.comparison import write_csv
 from fewshot_cli.progress import say
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COMPLETED, RunDirectory, shown
@@ -19,7 +19,7 @@ from fewshot_cli.settings import compose
 from fewshot_cli.settings.choices import shipped
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.sweeps.directory import COMPARISON, SweepDirectory, digest, job_name
+from fewshot_cli.sweeps.directory import COMPARISON, DIGITS, SweepDirectory, job_name
 from fewshot_cli.sweeps.launch import WRONG, Sweep, Task, launch
 
 
@@ -37,7 +37,8 @@ def sweep(
     words = [*_presets(ours), *ours, *compose.search_path(config_dir)]
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
-    known = {digest(job.config): job for job in jobs}  # jobs that are the same run once
+    named = [(job_name(job.swept, job.config), job) for job in jobs]
+    known = {name[-DIGITS:]: (name, job) for name, job in named}  # jobs that are the same run once
     opening = []
     if len(known) < len(jobs) and not searches:
         runs = "1 run" if len(known) == 1 else f"{len(known)} runs"
@@ -45,14 +46,14 @@ def sweep(
             f"{len(jobs)} combinations ask for {runs}: "
             "what says only how a run is computed or recorded makes no other"
         ]
-    named = [(job_name(job.swept, job.config), job.config) for job in known.values()]
-    folders = directory.folders(named, _fingerprint)
+    folders = directory.folders([(name, job.config) for name, job in known.values()], _fingerprint)
     missing = [
         Task(job.overrides, run)
-        for job, run in zip(known.values(), folders, strict=True)
+        for (_, job), run in zip(known.values(), folders, strict=True)
         if run.state() != COMPLETED
     ]
-    tell = _Teller(directory.jobs if searches else lambda: folders, 0 if searches else len(known))
+    found = directory.jobs if searches else lambda: folders
+    tell = _Teller(directory.path, found, 0 if searches else len(known))
     if tell.told:
         jobs_are = "1 job is" if len(tell.told) == 1 else f"{len(tell.told)} jobs are"
         opening.append(f"{jobs_are} complete already")
@@ -67,10 +68,12 @@ def sweep(
     searched = [word for word in overrides if word not in ours] if searches else []
     if searches:  # it makes its jobs as it goes, and counts them from 0 each time
         words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
+    else:  # a job writes its .hydra/ itself, once its folder is in no other command's hands
+        words.append("hydra.output_subdir=null")
     shared = Sweep(directory, words, searched, [job.config for job in jobs], opening)
     status = launch(shared, missing, tell.completed) if missing else 0
     if status != WRONG:
-        tell.rest(directory)
+        tell.rest()
     sys.exit(status or tell.status)
 
 
@@ -85,37 +88,50 @@ class _Teller:
     """Says how jobs ended, from what they left on the disk.
 
     Args:
+        folder: of the sweep; one listing of it spares a look into each job that nobody began.
         runs: gives the jobs.
         expected: how many there will be; 0 if nobody knows.
     """
 
-    def __init__(self, runs: Callable[[], list[RunDirectory]], expected: int) -> None:
-        self.runs, self.expected, self.status = runs, expected, 0
+    def __init__(self, folder: Path, runs: Callable[[], list[RunDirectory]], expected: int) -> None:
+        self.folder, self.runs, self.expected, self.status = folder, runs, expected, 0
         self.told = {run.path for run in runs() if run.state() == COMPLETED}
 
     def completed(self) -> None:
         """A line for each job that is complete since the last look."""
+        begun = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
         for run in self.runs():
-            if run.path not in self.told and run.state() == COMPLETED:
+            new = run.path not in self.told and run.path.name in begun
+            if new and run.state() == COMPLETED:
                 self.told.add(run.path)
                 of = f"/{self.expected}" if self.expected else ""
                 say(f"[{len(self.told)}{of}] {result.line(run)}")
 
-    def rest(self, directory: SweepDirectory) -> None:
+    def rest(self) -> None:
         """A line for each of the others, and the sum; `status` is 1 if there is any."""
         runs = self.runs()
         for run in runs:
             state, error = run.ending()
             if state is not None and state != COMPLETED:
-                why = error or "another process is at work on it"
+                why = error or "another command is at work on it"
                 say(f"fewshot: {shown(run.path)} {state}: {why}")
         self.status = int(len(self.told) < len(runs))
         if self.status and self.expected:
-            say(f"The same with sweep.dir={shown(directory.path)} goes on with what is missing")
-        print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(directory.path)}")
+            say(f"The same with sweep.dir={shown(self.folder)} goes on with what is missing")
+        print(f"{len(self.told)} of {len(runs)} jobs completed: {shown(self.folder)}")
         if self.told:
-            write_csv([directory.path], directory.path / COMPARISON)
-            print(f"Next:  fewshot compare {shown(directory.path)}")
+            _write_comparison(self.folder, runs)
+            print(f"Next:  fewshot compare {shown(self.folder)}")
+
+
+def _write_comparison(sweep: Path, runs: list[RunDirectory]) -> None:
+    """Compare the jobs beside them, unless that was done since the last one ended."""
+    comparison = sweep / COMPARISON
+    ends = [run.status.stat().st_mtime for run in runs if run.status.exists()]
+    if not comparison.exists() or max(ends) >= comparison.stat().st_mtime:
+        from fewshot_cli.compare.comparison import write_csv
+
+        write_csv([sweep], comparison)
 
 
 def _presets(words: list[str]) -> list[str]:

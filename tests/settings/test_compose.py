@@ -7,7 +7,7 @@ from helpers import BACKBONES, IMAGE_MODELS, names, pairs
 from omegaconf import OmegaConf
 
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.compose import changed_config, job_config, jobs
+from fewshot_cli.settings.compose import GROUPS, changed_config, job_config, jobs
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import may_change
 from fewshot_cli.settings.schema import Config, recorded
@@ -241,3 +241,57 @@ def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str, message
     with pytest.raises(UserError, match=message) as caught:
         changed(saved, override)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=1,2", "algo=maml,reptile", "algo.inner_lr=0.1,1", "threads=null,2"],
+        ["algo=maml,reptile", "algo.inner_batch=3,4", "seed=1,2"],  # which MAML does not read
+        ["precision=float32,bf16", "eval.transductive=true,false", "algo.inner_lr=1"],
+        ["model=mlp", "model.hidden=[4],[5,6]", "seed=1,2"],
+        ["data=folder", "data.root=a,b", "data.augment.flip=true,false", "data.min_images=null"],
+        ["data=folder", "data.root=a", "data.fractions={train:0.5,valid:0.2,test:0.3},null"],
+        ["eval.every=10,20", "iterations=${eval.every}"],
+        ["seed=1,2", "shots=1", "seed=2,1"],
+        ["experiment=smoke", "seed=1,2", "init=a,b"],
+    ],
+)
+def test_jobs_that_are_composed_together_are_those_composed_one_by_one(
+    overrides: list[str],
+) -> None:
+    found = jobs(overrides)
+    assert len(found) > 1
+    for job in found:
+        alone = job_config(job.overrides)
+        assert job.config == alone
+        assert [vars(job.config)[group].reads for group in GROUPS] == [
+            vars(alone)[group].reads for group in GROUPS
+        ]
+
+
+def test_a_key_that_follows_another_is_composed_anew_for_each_job(tmp_path: Path) -> None:
+    file = tmp_path / "experiment" / "follows.yaml"
+    file.parent.mkdir()
+    file.write_text("# @package _global_\niterations: 7\neval:\n  every: ${iterations}\n")
+    found = jobs(["experiment=follows", "iterations=3,5"], tmp_path)
+    assert [job.config.eval.every for job in found] == [3, 5]
+
+
+def test_no_job_shares_what_another_one_changes() -> None:
+    one, two = jobs(["seed=1,2"])
+    one.config.data.fingerprint = "found"
+    one.config.eval.tasks = 1
+    assert (two.config.data.fingerprint, two.config.eval.tasks) == (None, 600)
+
+
+def test_a_wrong_value_in_a_later_job_is_told_as_in_the_first() -> None:
+    told = [refusal(f"seed={seeds}") for seeds in ("x", "1,2,x")]
+    assert told[0] == told[1]
+    assert told[0].startswith("seed: ")
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(UserError) as refused:
+        jobs(list(words))
+    return str(refused.value)
