@@ -310,8 +310,12 @@ def search_path(config_dir: Path | None) -> list[str]:
     """The override that makes Hydra look into a user's own folder of groups too."""
     if config_dir is None:
         return []
-    quoted = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    return [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"]
+
+
+def quoted(text: object) -> str:
+    """The text as a value of Hydra's grammar, whatever letters it has."""
+    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def searched(search_path: Iterable[str]) -> Path | None:

@@ -5,6 +5,7 @@ Python 3.14), and `compose`, which runs nothing. What stands between the two is 
 
 - `run`: one job with its `.hydra/`, as launchers run theirs, and with the callbacks around it;
 - `sweep_context`: what Hydra's own sweepers hand to a launcher;
+- `add_launcher`: a plugin of ours, which Hydra knows only from the package `hydra_plugins`;
 - `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
 - `completions`: what a word on the command line can become.
 """
@@ -20,7 +21,9 @@ from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, run_job
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
@@ -55,6 +58,15 @@ def sweep_context(overrides: list[str]) -> tuple[HydraContext, DictConfig]:
 
 def _context(config: DictConfig) -> HydraContext:
     return HydraContext(GlobalHydra.instance().config_loader(), Callbacks(config))
+
+
+def add_launcher(launcher: type[Launcher]) -> None:
+    """Make `_target_: hydra_plugins.fewshot.NAME` in conf/hydra/launcher/ mean this class.
+
+    A module of that package would be found in a wheel alone: Hydra does not see those that an
+    editable install maps.
+    """
+    Plugins.instance().class_name_to_class[f"hydra_plugins.fewshot.{launcher.__name__}"] = launcher
 
 
 def combinations(overrides: list[Override]) -> list[list[str]]:

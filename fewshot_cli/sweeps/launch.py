@@ -21,6 +21,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import SweepDirectory
 from fewshot_cli.sweeps.job import end_with_parent, job
+from fewshot_cli.sweeps.on_ray import RayLauncher
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.
@@ -163,6 +164,7 @@ def look_at_needs(configs: list[Config]) -> None:
 def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
     """What Hydra's own sweepers do, with the jobs that are wanted."""
     with compose.initialize():
+        hydra_private.add_launcher(RayLauncher)
         context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
         try:
             if sweep.searched:
@@ -174,7 +176,9 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=job, config=config
             )
-            at_once = config.hydra.sweeper.get("max_batch_size") or JOBS_AT_ONCE
+            # Ray's keeps no more of a job than a number.
+            most = len(tasks) if isinstance(launcher, RayLauncher) else JOBS_AT_ONCE
+            at_once = config.hydra.sweeper.get("max_batch_size") or most
             with _every_result_awaited(launcher):
                 for first in range(0, len(tasks), at_once):
                     batch = tasks[first : first + at_once]
@@ -183,6 +187,8 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
                         for task in batch
                     ]
                     launcher.launch(words, initial_job_idx=first)
+        except UserError:
+            raise
         # Of a worker that was killed: each plugin has an error of its own for it.
         except Exception as error:
             say(f"fewshot: {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}")
