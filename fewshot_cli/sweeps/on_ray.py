@@ -163,7 +163,7 @@ def _join(address: str | None) -> None:
     if address and address != "auto":
         _answers(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns
-    _hear_python_alone()
+    _hear_nothing_of_ray()
     import ray
 
     failed: list[BaseException] = []
@@ -194,11 +194,12 @@ def _join(address: str | None) -> None:
         raise UserError(f"{where}: {_line(failed[0])}")
 
 
-def _hear_python_alone() -> None:
-    """Have this process's stderr carry what Python says, without the log of Ray's C++."""
+def _hear_nothing_of_ray() -> None:
+    """Ray's C++ writes to stderr and its news to stdout, whatever it is told; here, `say` is all."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     os.close(nowhere)
 
 
