@@ -274,6 +274,8 @@ def _refuse_no_setting(override: Override) -> None:
         raise UserError(
             f"{line}: holds several keys; expected {key}.{within[0]}=... or '{key}={{{values}}}'"
         )
+    if key.startswith("hydra.launcher.ray."):  # of Hydra's own launcher, in the first releases
+        raise UserError(f"{key}: no such key; expected {nearest(key, choices.ray_keys())}")
     known = key in (*KEYS, *choices.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))

@@ -30,7 +30,7 @@ from fewshot_cli.settings.errors import UserError
 ROOM = {"num_cpus": "CPU", "num_gpus": "GPU", "mem_gb": "memory"}  # our words and Ray's
 GB = 10**9
 SECONDS_TO_ANSWER = 5
-SECONDS_TO_JOIN = 30
+SECONDS_TO_JOIN = 20
 SECONDS_TO_STOP = 30  # of jobs that are told to; the last update may be a long one
 SECONDS_TO_LET_GO = 120  # of a folder, by the process of a host that Ray believes dead
 ATTEMPTS = 2  # of a job whose process or host died
@@ -80,6 +80,7 @@ class RayLauncher(Launcher):
 
         setup_globals()
         if not ray.is_initialized():
+            self._check()
             _join(self.address)
             self._look_for_room()
         # Ray's own retries would know of no end where the memory of a host runs out.
@@ -130,17 +131,19 @@ class RayLauncher(Launcher):
             say(f"Jobs by host: {where}")
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=value) for value in values]
 
+    def _check(self) -> None:
+        for key, amount in self.room.items():
+            if not isinstance(amount, int | float) or amount < 0:
+                raise UserError(f"hydra.launcher.{key}={amount}: expected a number from 0")
+
     def _look_for_room(self) -> None:
         """Ray would wait for ever for a host that has it.
 
         Raises:
-            UserError: no host is large enough, or what is asked for is no amount.
+            UserError: no host is large enough.
         """
         import ray
 
-        for key, amount in self.room.items():
-            if not isinstance(amount, int | float) or amount < 0:
-                raise UserError(f"hydra.launcher.{key}={amount}: expected a number from 0")
         hosts = [
             {key: host["Resources"].get(name, 0) for key, name in ROOM.items()}
             for host in ray.nodes()
@@ -205,13 +208,15 @@ def _hear_nothing_of_ray() -> None:
 
 def _answers(address: str) -> None:
     host, _, port = address.rpartition(":")
+    expected = "expected HOST:PORT of the head of a cluster"
+    if not host or not port.isdecimal():
+        raise UserError(f"hydra.launcher.address={address}: {expected}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    except (OSError, OverflowError) as error:  # the latter of a port that is too large
+        why = getattr(error, "strerror", None) or error
         raise UserError(
-            f"hydra.launcher.address={address}: no Ray answers there ({why}); "
-            "expected HOST:PORT of the head of a cluster"
+            f"hydra.launcher.address={address}: no Ray answers there ({why}); {expected}"
         ) from error
 
 

@@ -188,7 +188,7 @@ def test_20_jobs_on_two_hosts_of_which_one_dies(cluster: Cluster) -> None:
 def test_ctrl_c_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(cluster: Cluster) -> None:
     if not cluster.of_other():
         cluster.other_up()
-    words = ["seed=101,102,103", "iterations=400", "checkpoint.every=20"]
+    words = ["seed=101,102,103", "iterations=200", "checkpoint.every=20"]
     folder = cluster.shared / "s"
     before = set(folder.glob("*"))
     sweep = cluster.sweep(*words)
@@ -201,7 +201,7 @@ def test_ctrl_c_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(cluste
         sweep.send_signal(signal.SIGINT)
         pressed = time.monotonic()
         out, err = sweep.communicate(timeout=100)
-        assert time.monotonic() - pressed < 20
+        assert time.monotonic() - pressed < 30
     finally:
         sweep.kill()
     assert sweep.returncode == 130, err
