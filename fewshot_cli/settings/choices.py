@@ -80,6 +80,13 @@ def shipped() -> Path:
     return Path(str(resources.files("fewshot_cli.conf")))
 
 
+def ray_keys() -> list[str]:
+    """What a user may tell our launcher for Ray."""
+    file = shipped() / "hydra" / "launcher" / "ray.yaml"
+    keys = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [f"hydra.launcher.{key}" for key in keys if not key.startswith("_")]
+
+
 def options(group: str, config_dir: Path | None = None) -> list[Option]:
     """The choices of a group, by name.
 

@@ -330,6 +330,8 @@ def _refuse_no_setting(override: Override) -> None:
         raise UserError(
             f"{line}: holds several keys; expected {key}.{within[0]}=... or '{key}={{{values}}}'"
         )
+    if key.startswith("hydra.launcher.ray."):  # of Hydra's own launcher, in the first releases
+        raise UserError(f"{key}: no such key; expected {nearest(key, choices.ray_keys())}")
     known = key in (*KEYS, *choices.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
@@ -366,8 +368,12 @@ def search_path(config_dir: Path | None) -> list[str]:
     """The override that makes Hydra look into a user's own folder of groups too."""
     if config_dir is None:
         return []
-    quoted = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    return [f"hydra.searchpath=[{quoted(f'file://{config_dir.resolve()}')}]"]
+
+
+def quoted(text: object) -> str:
+    """The text as a value of Hydra's grammar, whatever letters it has."""
+    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def searched(search_path: Iterable[str]) -> Path | None:

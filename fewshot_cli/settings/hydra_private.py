@@ -7,6 +7,7 @@ Python 3.14), and `compose`, which runs nothing. What stands between the two is 
 - `record`: that `.hydra/`, for a job that writes it itself;
 - `sweep_context`: what Hydra's own sweepers hand to a launcher, with a loader that composes less;
 - `is_basic`: which launcher Hydra itself brings;
+- `add_launcher`: a plugin of ours, which Hydra knows only from the package `hydra_plugins`;
 - `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
 - `completions`: what a word on the command line can become.
 """
@@ -28,6 +29,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, _save_config, run_job
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
@@ -115,6 +117,15 @@ class _Loader(ConfigLoaderImpl):
 def is_basic(launcher: Launcher) -> bool:
     """Whether it runs one job after another in its own process."""
     return isinstance(launcher, BasicLauncher)
+
+
+def add_launcher(launcher: type[Launcher]) -> None:
+    """Make `_target_: hydra_plugins.fewshot.NAME` in conf/hydra/launcher/ mean this class.
+
+    A module of that package would be found in a wheel alone: Hydra does not see those that an
+    editable install maps.
+    """
+    Plugins.instance().class_name_to_class[f"hydra_plugins.fewshot.{launcher.__name__}"] = launcher
 
 
 def combinations(overrides: list[Override]) -> list[list[str]]:

@@ -22,6 +22,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import SweepDirectory
 from fewshot_cli.sweeps.job import job
+from fewshot_cli.sweeps.on_ray import RayLauncher
 from fewshot_cli.sweeps.sharing import batches
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
@@ -164,6 +165,7 @@ def look_at_needs(configs: list[Config]) -> None:
 def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
     """What Hydra's own sweepers do, with the jobs that are wanted."""
     with compose.initialize():
+        hydra_private.add_launcher(RayLauncher)
         context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
         try:
             if sweep.searched:
@@ -175,7 +177,9 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=job, config=config
             )
-            most = 1 if hydra_private.is_basic(launcher) else JOBS_AT_ONCE
+            # Ray's keeps no more of a job than a number.
+            many = len(tasks) if isinstance(launcher, RayLauncher) else JOBS_AT_ONCE
+            most = 1 if hydra_private.is_basic(launcher) else many
             at_once = config.hydra.sweeper.get("max_batch_size") or most
             first = 0
             with _every_result_awaited(launcher):
@@ -186,6 +190,8 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
                     ]
                     launcher.launch(words, initial_job_idx=first)
                     first += len(batch)
+        except UserError:
+            raise
         # Of a worker that was killed: each plugin has an error of its own for it.
         except Exception as error:
             say(f"fewshot: {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}")

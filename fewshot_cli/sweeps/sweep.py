@@ -34,7 +34,9 @@ def sweep(
     """
     where, overrides = place(overrides, "sweep")
     ours = [word for word in overrides if word.startswith("hydra")]
-    words = [*_presets(ours), *ours, *compose.search_path(config_dir)]
+    # A job on another host has another working directory.
+    there = f"hydra.sweep.dir={compose.quoted(os.path.abspath(where))}"
+    words = [*_presets(ours), *ours, there, *compose.search_path(config_dir)]
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
     directory = SweepDirectory(where)
     named = [(job_name(job.swept, job.config), job) for job in jobs]
@@ -148,9 +150,6 @@ def _presets(words: list[str]) -> list[str]:
             preset = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not _installed(preset["plugin"]):
                 expected = f"pip install 'fewshot[{preset['extra']}]'"
-                newest = preset.get("newest", sys.version_info[:2])
-                if sys.version_info[:2] > tuple(newest):
-                    expected = "Python {}.{} or older".format(*newest)
                 raise UserError(f"{word}: its plugin is not installed; expected {expected}")
             presets += [f"{key}={value}" for key, value in preset["settings"].items()]
     return presets

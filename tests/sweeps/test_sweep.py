@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,17 +80,27 @@ def test_what_makes_no_run_of_its_own_is_said(fewshot: Command) -> None:
     assert listed.stderr.startswith("8 combinations ask for 2 runs: ")
 
 
-def test_ray_is_not_offered_to_a_python_that_its_launcher_does_not_know(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_launcher_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_installed", lambda plugin: False)
-    for version, expected in (
-        ((3, 13), r"pip install 'fewshot\[ray\]'"),
-        ((3, 14), "Python 3.13 or"),
-    ):
-        monkeypatch.setattr(sys, "version_info", version)
-        with pytest.raises(UserError, match=rf"its plugin is not installed; expected {expected}"):
-            module._presets(["hydra/launcher=ray"])
+    with pytest.raises(UserError, match=r"is not installed; expected pip install 'fewshot\[ray\]'"):
+        module._presets(["hydra/launcher=ray"])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        ("+hydra.launcher.ray.init.address=HOST:6379", "hydra.launcher.address or"),
+        ("++hydra.launcher.ray.remote.num_cpus=2", "hydra.launcher.num_cpus or"),
+    ],
+)
+def test_keys_of_the_earlier_launcher_for_ray_name_those_of_now(
+    fewshot: Command, earlier: str, now: str
+) -> None:
+    done = fewshot("train", "-m", *SMOKE, "hydra/launcher=ray", earlier)
+    assert done.returncode == 2
+    key = earlier.strip("+").partition("=")[0]
+    assert done.stderr.startswith(f"fewshot: {key}: no such key; expected {now}")
+    assert done.stderr.count("\n") == 1
 
 
 RAY = pytest.mark.skipif(
@@ -109,6 +121,33 @@ def test_every_launcher_gives_the_same_bytes(
     assert {name: metrics(job) for name, job in one.items()} == {
         name: metrics(job) for name, job in two.items()
     }
+
+
+@RAY
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        (
+            "hydra.launcher.address=HERE:PORT",
+            r"no Ray answers there \(Connection refused\); expected",
+        ),
+        ("hydra.launcher.address=HERE", "expected HOST:PORT of the head of a cluster"),
+        ("hydra.launcher.num_gpus=1000", "no host of the cluster has that; the most on one: num_"),
+        ("hydra.launcher.num_cpus=two", "expected a number from 0"),
+    ],
+)
+def test_a_ray_that_cannot_be_had_is_one_line(
+    fewshot: Command, tmp_path: Path, word: str, line: str
+) -> None:
+    with socket.socket() as bound:  # and not listened to
+        bound.bind(("127.0.0.1", 0))
+        word = word.replace("HERE", "127.0.0.1").replace("PORT", str(bound.getsockname()[1]))
+        done = fewshot("train", "-m", *SINE, "seed=1,2", "sweep.dir=s", "hydra/launcher=ray", word)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(rf"fewshot: .*{re.escape(word)}.*{line}.*\n", done.stderr), done.stderr
+    assert done.stdout == ""
+    assert not jobs(tmp_path / "s")
 
 
 def test_optuna_searches_and_goes_on(fewshot: Command, tmp_path: Path) -> None:
