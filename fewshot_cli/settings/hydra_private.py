@@ -33,7 +33,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, _save_config, run_job
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 Task = Callable[[DictConfig], Any]
 
@@ -98,15 +98,18 @@ class _Loader(ConfigLoaderImpl):
             and not self.repository.group_exists(each.key_or_group)
         ]
         chosen = [str(each.input_line) for each in parsed if each not in plain]
-        alike = (*master_config.hydra.overrides.hydra, *chosen)
+        # Unresolved: an override may name what only a job has.
+        told = OmegaConf.to_container(master_config.hydra.overrides.hydra)
+        alike = (str(told), *chosen)
         if alike not in _composed:
             _composed[alike] = super().load_sweep_config(master_config, chosen)
         config = copy.deepcopy(_composed[alike])
         self._apply_overrides_to_config(plain, config)
-        told = config.hydra.overrides
-        told.hydra += [each.input_line for each in plain if each.is_hydra_override()]
+        for each in plain:
+            if each.is_hydra_override():
+                config.hydra.overrides.hydra.append(each.input_line)
         ours = [each for each in parsed if not each.is_hydra_override()]
-        told.task = [each.input_line for each in ours]
+        config.hydra.overrides.task = [each.input_line for each in ours]
         with open_dict(config.hydra):
             config.hydra.job.override_dirname = get_overrides_dirname(
                 ours, **config.hydra.job.config.override_dirname
