@@ -9,7 +9,7 @@ COMMIT ?= HEAD
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test slow numerics extras bench chaos fuzz bits reference results lint wheel clean
+.PHONY: help train test slow numerics extras bench chaos fuzz bits cluster reference results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -18,10 +18,14 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not cluster" $(ARGS)
 
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster" $(ARGS)
+
+cluster: $(INSTALLED) ## run the tests on a real SLURM of two nodes, as root; installs its packages
+	@tests/cluster/packages.sh
+	@$(VENV)/bin/pytest -m cluster $(ARGS) tests/cluster
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)

@@ -41,6 +41,9 @@ def train(
         bool,
         typer.Option("--trust-config-dir", help="Let its files set Hydra's own settings too."),
     ] = False,
+    leave_jobs: Annotated[
+        bool, typer.Option("--leave-jobs", help="On Ctrl-C, leave a sweep's jobs in SLURM's queue.")
+    ] = False,
 ) -> None:
     """Meta-train, meta-test, and leave a run directory.
 
@@ -63,7 +66,8 @@ def train(
             )
         from fewshot_cli.sweeps.sweep import sweep
 
-        sweep(compose.jobs(overrides, config_dir, trust_config_dir), overrides, config_dir, dry_run)
+        jobs = compose.jobs(overrides, config_dir, trust_config_dir)
+        sweep(jobs, overrides, config_dir, dry_run, leave_jobs)
         return
     with compose.explained(config_dir):
         where, overrides = place(overrides, "run")

@@ -98,7 +98,7 @@ def read(path: Path) -> Run:
         if ended not in ENDINGS:
             raise DamagedError("status.json")
         if ended == RUNNING and directory.was_killed():
-            return Run(path, INTERRUPTED, KILLED, settings)
+            ended, error = INTERRUPTED, error or KILLED
         if ended != COMPLETED:
             why = None if error is None else _writable(str(error))
             return Run(path, str(ended), why, settings)

@@ -253,7 +253,8 @@ class RunDirectory:
     def ending(self) -> tuple[str | None, str | None]:
         """The status and its error, as in status.json unless the process was killed since."""
         told = self._told()
-        return (INTERRUPTED, KILLED) if told[0] == RUNNING and self.was_killed() else told
+        killed = told[0] == RUNNING and self.was_killed()
+        return (INTERRUPTED, told[1] or KILLED) if killed else told
 
     def _told(self) -> tuple[str | None, str | None]:
         try:
@@ -320,7 +321,8 @@ def ending(error: BaseException | None) -> tuple[str, str | None]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted from the keyboard"
     if isinstance(error, SystemExit):
-        return INTERRUPTED, "told to stop by a signal"
+        said = error.code if isinstance(error.code, str) else None
+        return INTERRUPTED, said or "told to stop by a signal"
     return FAILED, _in_a_line(error)
 
 

@@ -2,8 +2,8 @@
 
 That is after a meta-update, or between two adaptation steps of a meta-validation.
 
-submitit (SLURM) puts handlers of its own in place, which submit the job again. They stay: a
-signal that is put off comes to whatever handled it before.
+A signal that is put off comes to whatever handled it before: for SIGUSR2 in a job of submitit's,
+that is its handler, which queues the job again.
 """
 
 from __future__ import annotations

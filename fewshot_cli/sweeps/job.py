@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -34,6 +39,8 @@ def job(composed: DictConfig) -> float | None:
     sweep = hydra_config.mode is RunMode.MULTIRUN
     if sweep:
         end_with_parent()
+        if "SUBMITIT_EXECUTOR" in os.environ:
+            heed_signals()
     try:
         speaker = what_varies(directory.path.name) if sweep else ""
         with speaking(speaker), directory.recorded(aloud=not sweep):
@@ -55,3 +62,22 @@ def job(composed: DictConfig) -> float | None:
     if not sweep:
         result.show(directory)
     return directory.best_validation()
+
+
+def heed_signals() -> None:
+    """Stop at SIGTERM, which submitit's handler ignores, and say what becomes of its USR2."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    queue_again = signal.getsignal(signal.SIGUSR2)
+    if not callable(queue_again):  # it may use another signal
+        return
+
+    def at_time_limit(number: int, frame: FrameType | None) -> NoReturn:
+        try:
+            queue_again(number, frame)
+        except SystemExit:
+            sys.exit("its time limit came, and it was queued again")
+        except Exception:  # with the limit `hydra.launcher.max_num_timeout`
+            sys.exit("its time limit came once more than hydra.launcher.max_num_timeout allows")
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGUSR2, at_time_limit)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 
 from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import INTERRUPTED, RunDirectory
+from fewshot_cli.runs.directory import FAILED, INTERRUPTED, KILLED, RUNNING, RunDirectory
 from fewshot_cli.runs.signals import end_with_parent
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.settings.errors import UserError
@@ -25,7 +25,11 @@ from fewshot_cli.sweeps.job import job
 from fewshot_cli.sweeps.on_ray import RayLauncher
 from fewshot_cli.sweeps.sharing import batches
 
+if TYPE_CHECKING:  # it imports submitit, an extra
+    from fewshot_cli.sweeps.queue import Queue
+
 CHILD = [sys.executable, "-c", "from fewshot_cli.sweeps.launch import child; child()"]
+SLURM, RAY = "hydra/launcher=submitit_slurm", "hydra/launcher=ray"
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.
 JOBS_AT_ONCE = 64
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -34,7 +38,7 @@ DIED = "its process was killed; the memory may have run out"
 WRONG, LOST = 2, 3  # exit statuses of the process: bad input; a worker of the launcher died
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A job to launch: its overrides, and where it goes."""
 
@@ -49,8 +53,9 @@ class Sweep:
     Args:
         words: the overrides that speak to Hydra.
         searched: the overrides for a sweeper that chooses the jobs itself.
-        needs: configs with all the data and devices that the jobs need.
+        needs: configs with all the data and devices that the jobs need on this machine.
         opening: lines to say once nothing is found wrong.
+        leave: told to stop, leave the jobs that are in SLURM's queue.
     """
 
     directory: SweepDirectory
@@ -58,13 +63,14 @@ class Sweep:
     searched: list[str]
     needs: list[Config]
     opening: list[str]
+    leave: bool
 
 
 def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
-    """Run the tasks, again without those that killed their process.
+    """Run the tasks, and those whose process was killed once more.
 
-    When a process dies, every job that was running is a suspect. The others go on first, then
-    each suspect runs by itself, so that only the one to blame fails.
+    When the process of the launcher dies, every job that was running is a suspect. The others go
+    on first, then each suspect runs by itself, so that only the one to blame fails.
 
     Args:
         look: called now and then, to tell what is on the disk.
@@ -74,26 +80,33 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
     """
     if sweep.searched:
         return abs(_in_a_process(sweep, [], look))
+    # Jobs in SLURM's queue outlive the process that waits for them, and are found again.
+    unmet = {None, RUNNING} if SLURM in sweep.words else {None}
     groups = [tasks]
+    tried = set(tasks) if RAY in sweep.words else set[Task]()  # its launcher tries twice itself
     while groups:
         group = groups.pop(0)
         status = _in_a_process(sweep, group, look)
         sweep = replace(sweep, needs=[], opening=[])  # they were there at the start
-        if status == 0:
-            for task in group:
-                if task.run.was_killed():
-                    task.run.mark("failed", DIED)
-            continue
         if status > 0 and status != LOST:
             return status
-        suspects = [task for task in group if task.run.was_killed()]
-        others = [task for task in group if task.run.state() is None]
-        if len(group) == 1 and group[0].run.state() in (None, INTERRUPTED):
-            group[0].run.mark("failed", DIED)
-        elif not suspects:
+        if status == LOST and SLURM in sweep.words:  # nothing could be submitted
             return 1
-        else:
-            groups = [*([others] if others else []), *([task] for task in suspects), *groups]
+        killed = [task for task in group if task.run.was_killed()]
+        others = [task for task in group if task.run.state() in unmet] if status else []
+        if status and len(group) == 1 and group[0].run.state() in (None, INTERRUPTED):
+            killed, others = group, []
+        if status and not killed:
+            return 1
+        for task in killed:
+            if task in tried:
+                why = task.run.ending()[1]
+                task.run.mark(FAILED, why if why not in (None, KILLED) else DIED)
+        again = [task for task in killed if task not in tried]
+        tried.update(again)
+        # Where the jobs had processes of their own, the launcher came to its end.
+        suspects = [[task] for task in again] if status else [again]
+        groups = [each for each in (others, *suspects, *groups) if each]
     return 0
 
 
@@ -168,21 +181,25 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
         hydra_private.add_launcher(RayLauncher)
         context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
         try:
-            if sweep.searched:
-                sweeper = Plugins.instance().instantiate_sweeper(
+            with _every_job_awaited(sweep) as queue:
+                if sweep.searched:
+                    sweeper = Plugins.instance().instantiate_sweeper(
+                        hydra_context=context, task_function=job, config=config
+                    )
+                    sweeper.sweep(sweep.searched)
+                    return
+                launcher = Plugins.instance().instantiate_launcher(
                     hydra_context=context, task_function=job, config=config
                 )
-                sweeper.sweep(sweep.searched)
-                return
-            launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=context, task_function=job, config=config
-            )
-            # Ray's keeps no more of a job than a number.
-            many = len(tasks) if isinstance(launcher, RayLauncher) else JOBS_AT_ONCE
-            most = 1 if hydra_private.is_basic(launcher) else many
-            at_once = config.hydra.sweeper.get("max_batch_size") or most
-            first = 0
-            with _every_result_awaited(launcher):
+                folder = config.hydra.launcher.get("submitit_folder")
+                names = {task.run.path.name for task in tasks}
+                there = queue.submitted(folder, names) if queue else {}
+                tasks = [task for task in tasks if task.run.path.name not in there]
+                # Ray's keeps no more of a job than a number.
+                many = len(tasks) if isinstance(launcher, RayLauncher) else JOBS_AT_ONCE
+                most = 1 if hydra_private.is_basic(launcher) else many
+                at_once = config.hydra.sweeper.get("max_batch_size") or most
+                first = 0
                 for batch in batches(tasks, at_once):
                     words = [
                         [*task.overrides, f"hydra.sweep.subdir='{task.run.path.name}'"]
@@ -190,6 +207,8 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
                     ]
                     launcher.launch(words, initial_job_idx=first)
                     first += len(batch)
+                for submitted in there.values():
+                    submitted.results()
         except UserError:
             raise
         # Of a worker that was killed: each plugin has an error of its own for it.
@@ -199,24 +218,30 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
 
 
 @contextmanager
-def _every_result_awaited(launcher: Launcher) -> Iterator[None]:
+def _every_job_awaited(sweep: Sweep) -> Iterator[Queue | None]:
     """Hydra's submitit plugin gives up at the first job whose process died; wait for all."""
-    if "submitit" not in type(launcher).__module__:
-        yield
+    if SLURM in sweep.words:
+        from fewshot_cli.sweeps.queue import awaited
+
+        with awaited(sweep.directory.path, sweep.leave) as queue:
+            yield queue
         return
-    from submitit import Job
+    if "hydra/launcher=submitit_local" not in sweep.words:
+        yield None
+        return
+    from submitit import LocalJob
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
-    results = Job.results
+    results = LocalJob.results
 
-    def or_nothing(job: Job[object]) -> list[object]:
+    def or_nothing(job: LocalJob[object]) -> list[object]:
         try:
             return list(results(job))
         except (FailedJobError, UncompletedJobError):
             return [None]
 
-    Job.results = or_nothing  # type: ignore[method-assign,assignment]
+    LocalJob.results = or_nothing  # type: ignore[method-assign,assignment]
     try:
-        yield
+        yield None
     finally:
-        Job.results = results  # type: ignore[method-assign]
+        LocalJob.results = results  # type: ignore[method-assign]

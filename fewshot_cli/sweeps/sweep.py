@@ -20,13 +20,23 @@ from fewshot_cli.settings.choices import shipped
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import COMPARISON, DIGITS, SweepDirectory, job_name
-from fewshot_cli.sweeps.launch import WRONG, Sweep, Task, launch
+from fewshot_cli.sweeps.launch import RAY, SLURM, WRONG, Sweep, Task, launch
+
+# Jobs may run on other machines, which have other devices and load the data themselves.
+ELSEWHERE = SLURM, RAY
 
 
 def sweep(
-    jobs: list[compose.Job], overrides: list[str], config_dir: Path | None, dry_run: bool
+    jobs: list[compose.Job],
+    overrides: list[str],
+    config_dir: Path | None,
+    dry_run: bool,
+    leave: bool,
 ) -> None:
     """Run the jobs that are not complete in the sweep's folder; with `dry_run` list them.
+
+    Args:
+        leave: told to stop, leave the jobs that are in SLURM's queue.
 
     Raises:
         UserError: the folder holds something else, or a plugin is not installed.
@@ -72,7 +82,9 @@ def sweep(
         words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
     else:  # a job writes its .hydra/ itself, once its folder is in no other command's hands
         words.append("hydra.output_subdir=null")
-    shared = Sweep(directory, words, searched, [job.config for job in jobs], opening)
+    here = not any(word in ELSEWHERE for word in ours)
+    needs = [job.config for job in jobs] if here else []
+    shared = Sweep(directory, words, searched, needs, opening, leave)
     status = launch(shared, missing, tell.completed) if missing else 0
     if status != WRONG:
         tell.rest()

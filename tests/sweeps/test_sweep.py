@@ -267,3 +267,28 @@ def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
     table = pd.read_csv(tmp_path / "s" / "comparison.csv")
     assert table.seeds[table.status == "completed"].sum() == 6
     assert (table.status == "failed").sum() == 3
+
+
+def test_a_job_that_is_killed_once_goes_on(tmp_path: Path, cache_dir: Path) -> None:
+    """Also where it is the only one."""
+    sweep = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fewshot_cli", "train", "-m", *SINE, "seed=1"),
+            *("iterations=600", "threads=1", "sweep.dir=s"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"FEWSHOT_CACHE": str(cache_dir)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while not list(tmp_path.glob("s/*/checkpoints/last.pt")) and sweep.poll() is None:
+            time.sleep(0.05)
+        children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text()
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+        out, err = sweep.communicate(timeout=200)
+    finally:
+        sweep.kill()
+    assert (sweep.returncode, err.count("Meta-training: 600/600")) == (0, 1), err
+    assert "1 of 1 jobs completed" in out
