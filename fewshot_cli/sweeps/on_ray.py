@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -177,7 +178,7 @@ def _join(address: str | None) -> None:
                 address=address or "local",
                 include_dashboard=None if address else False,
                 log_to_driver=False,
-                logging_level="CRITICAL",
+                logging_level=logging.CRITICAL,
             )
         except Exception as error:
             failed.append(error)
