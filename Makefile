@@ -18,10 +18,10 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not cluster" $(ARGS)
 
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster" $(ARGS)
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)
