@@ -23,8 +23,9 @@ test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster" $(ARGS)
 
-cluster: $(INSTALLED) ## run the tests on a real SLURM of two nodes, as root; installs its packages
+cluster: $(INSTALLED) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
 	@tests/cluster/packages.sh
+	$(PIP) -r requirements.txt -e '.[ray]'
 	@$(VENV)/bin/pytest -m cluster $(ARGS) tests/cluster
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute

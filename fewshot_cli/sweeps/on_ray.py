@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -24,12 +25,13 @@ from omegaconf import DictConfig, open_dict
 
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import INTERRUPTED, RunDirectory
-from fewshot_cli.runs.signals import terminable
+from fewshot_cli.runs.signals import put_off, terminable
 from fewshot_cli.settings.errors import UserError
 
 ROOM = {"num_cpus": "CPU", "num_gpus": "GPU", "mem_gb": "memory"}  # our words and Ray's
 GB = 10**9
 SECONDS_TO_ANSWER = 5
+SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_JOIN = 20
 SECONDS_TO_STOP = 30  # of jobs that are told to; the last update may be a long one
 SECONDS_TO_LET_GO = 120  # of a folder, by the process of a host that Ray believes dead
@@ -102,30 +104,34 @@ class RayLauncher(Launcher):
             number, words = initial_job_idx + place, list(job_overrides[place])
             waiting[task.remote(common, number, words, attempts[place] > 1)] = place
 
-        with terminable():
+        # Ray makes an exception of its own of one that a signal's handler raises while it waits.
+        with terminable(), put_off() as told:
             try:
                 for place in range(len(job_overrides)):
                     submit(place)
-                while waiting:
-                    (first,), _ = ray.wait(list(waiting))
-                    place = waiting.pop(first)
-                    try:
-                        ended = ray.get(first)
-                    except RayTaskError as error:  # what a job does wrong itself is on the disk
-                        raise UserError(f"a job cannot begin: {_line(error.cause)}") from None
-                    except RayError as error:
-                        ended, why = None, type(error).__name__
-                    if ended is not None and not ended.interrupted:
-                        values[place] = ended.value
-                        hosts[ended.host] += 1
-                        continue
-                    why = f"was stopped on {ended.host}" if ended else f"lost its process ({why})"
-                    if attempts[place] < ATTEMPTS:
-                        say(f"fewshot: {_name(job_overrides[place])} {why}; it runs once more")
-                        submit(place)
-            except BaseException:
+                while waiting and not told.is_there():
+                    ready, _ = ray.wait(list(waiting), timeout=SECONDS_BETWEEN_LOOKS)
+                    for job in ready:
+                        place = waiting.pop(job)
+                        try:
+                            ended = ray.get(job)
+                        except RayTaskError as error:  # what a job does wrong itself is on the disk
+                            raise UserError(f"a job cannot begin: {_line(error.cause)}") from None
+                        except RayError as error:
+                            ended, why = None, f"lost its process ({type(error).__name__})"
+                        else:
+                            why = f"was stopped on {ended.host}"
+                        if ended is not None and not ended.interrupted:
+                            values[place] = ended.value
+                            hosts[ended.host] += 1
+                            continue
+                        again = attempts[place] < ATTEMPTS
+                        what = "it runs once more" if again else "it does not run again"
+                        say(f"fewshot: {_name(job_overrides[place])} {why}; {what}")
+                        if again:
+                            submit(place)
+            finally:
                 _stop(list(waiting))
-                raise
         if len(hosts) > 1:
             where = ", ".join(f"{count} on {host}" for host, count in sorted(hosts.items()))
             say(f"Jobs by host: {where}")
@@ -177,7 +183,7 @@ def _join(address: str | None) -> None:
                 address=address or "local",
                 include_dashboard=None if address else False,
                 log_to_driver=False,
-                logging_level="CRITICAL",
+                logging_level=logging.CRITICAL,
             )
         except Exception as error:
             failed.append(error)

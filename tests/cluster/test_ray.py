@@ -185,10 +185,13 @@ def test_20_jobs_on_two_hosts_of_which_one_dies(cluster: Cluster) -> None:
     assert not re.search(r"Warning|Traceback|raylet|\[2\d\d\d-", err), err
 
 
-def test_ctrl_c_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(cluster: Cluster) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(
+    cluster: Cluster, number: int, status: int
+) -> None:
     if not cluster.of_other():
         cluster.other_up()
-    words = ["seed=101,102,103", "iterations=200", "checkpoint.every=20"]
+    words = [f"seed={number}1,{number}2,{number}3", "iterations=100", "checkpoint.every=10"]
     folder = cluster.shared / "s"
     before = set(folder.glob("*"))
     sweep = cluster.sweep(*words)
@@ -198,13 +201,13 @@ def test_ctrl_c_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(cluste
             if len([path for path in begun if path.parents[1] not in before]) == 2:
                 break
             time.sleep(0.05)
-        sweep.send_signal(signal.SIGINT)
+        sweep.send_signal(number)
         pressed = time.monotonic()
         out, err = sweep.communicate(timeout=100)
         assert time.monotonic() - pressed < 30
     finally:
         sweep.kill()
-    assert sweep.returncode == 130, err
+    assert sweep.returncode == status, err
     new = [path for path in folder.glob("*") if path.is_dir() and path not in before]
     assert [json.loads((path / "status.json").read_text()) for path in new] == [
         {"status": "interrupted", "error": "interrupted from the keyboard"}
