@@ -19,7 +19,7 @@ SINE = [
     *("data=sinusoid", "model=mlp", "ways=1", "threads=1", "log_every=100"),
     *("eval.queries=5", "eval.tasks=6", "eval.valid_tasks=4", "eval.every=100"),
 ]
-LONG, ENDLESS = "iterations: 2000", "iterations: 1000000"
+LONG, ENDLESS = "iterations: 1200", "iterations: 1000000"
 STOPS = 15  # seconds until a job has stopped that was told to; SLURM would kill it after 30
 
 Found = TypeVar("Found")
@@ -184,7 +184,7 @@ def test_each_end_of_a_job_is_told_apart(slurm: Slurm, tmp_path: Path) -> None:
     for name in ("killed", "requeued"):
         rows = (sweep.job(name) / "metrics.csv").read_text().splitlines()
         assert len(rows) == len(set(rows))
-        assert sweep.iteration(name) == 2000
+        assert sweep.iteration(name) == 1200
     assert ended["cancelled"] == ("interrupted", "cancelled in SLURM, as by scancel")
     assert ended["crashed"] == ("failed", "its process was killed by SIGSEGV")
     assert ended["memory"][0] == ended["diverged"][0] == "failed"
@@ -274,7 +274,7 @@ def test_without_accounts_a_death_is_noticed_and_the_same_command_goes_on(
     slurm_without_accounts.run("scontrol", "requeue", job_id)
     status, said = sweep.end()
     assert status == 0, said
-    assert 0 < before < sweep.iteration("killed") == 2000
+    assert 0 < before < sweep.iteration("killed") == 1200
     assert sweep.status("killed") == ("completed", None)
     assert slurm_without_accounts.queue() == []
 
