@@ -43,10 +43,8 @@ def test_a_key_counts_by_its_role(key: str, use: str) -> None:
     counts = identity(here, use) != identity(there, use)
     if key in ("data.root", "data.fingerprint"):
         assert counts is (use != {"data.root": "resume", "data.fingerprint": "job"}[key])
-    elif key == "eval.checkpoint":  # what is tested is no matter of the weights
-        assert counts is (use != "resume")
-    else:
-        assert counts is (role in COUNTS[use])
+    else:  # what leaves the weights as they are is no matter for a checkpoint
+        assert counts is (role in COUNTS[use] and (KNOWN[key].bits or use != "resume"))
 
 
 def test_every_key_of_a_run_can_be_changed_afterwards_or_counts_for_its_resume() -> None:
@@ -54,7 +52,7 @@ def test_every_key_of_a_run_can_be_changed_afterwards_or_counts_for_its_resume()
     rest = {key for key, known in KNOWN.items() if known.role in (Role.fact, Role.label)}
     fixed = {"tracker.name", "tracker.kind"}  # places, chosen as a group
     assert set(KNOWN) == counted | may_change("resume") | rest | fixed
-    assert counted & may_change("resume") == {"eval.checkpoint"}
+    assert counted & may_change("resume") == {"eval.checkpoint", "ranks", "rank_timeout"}
 
 
 def test_the_default_of_a_key_does_not_count_wherever_it_comes_from() -> None:
