@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -58,37 +58,45 @@ def evaluate(
     config = setup.config
     draws = generator(config.eval.seed, f"{split} tasks")
     inner = generator(config.eval.seed, f"{split} inner batches")
-    steps, ranks = config.algo.eval_steps, setup.algorithm.acceleration.ranks
+    ranks = setup.algorithm.acceleration.ranks
     found = list[list[Scores]]()  # of each chunk, by step
     stopped = False
-    with Progress(label, tasks, "tasks") as progress:
-        for unit, (size, chunk) in enumerate(_chunks(setup, split, tasks, draws)):
-            if stopped:
-                break
-            if not ranks.takes(unit):
-                setup.algorithm.pass_over(size, inner, training=False)
-                progress.advance(size)
-                continue
-            batch, by_step = chunk(), list[Scores]()
-            for step, learner in enumerate(setup.algorithm.adapt(batch, steps, inner)):
-                ranks.check()
-                if told_to_stop():
-                    stopped = True
-                    break
-                if step >= first_step:
-                    with torch.no_grad():
-                        outputs = predict(
-                            learner, batch, setup.algorithm.net, config.eval.transductive
-                        )
-                        by_step.append(score(outputs, batch.query_y))
-            found.append(by_step)
-            if by_step and not stopped:
+    try:
+        with Progress(label, tasks, "tasks") as progress:
+            for size, chunk in _chunks(setup, split, tasks, draws):
+                if chunk is None:
+                    setup.algorithm.pass_over(size, inner, training=False)
+                    progress.advance(size)
+                    continue
+                found.append(_by_step(setup, chunk, first_step, inner, told_to_stop))
                 so_far = Scores.concatenate([scores[-1] for scores in found])
                 progress.advance(size, shown(so_far))
+    except StoppedError:
+        stopped = True
     if ranks.any(stopped):
         raise StoppedError
     chunks = _in_order(ranks.every(found))
     return [Scores.concatenate(list(parts)) for parts in zip(*chunks, strict=True)]
+
+
+def _by_step(
+    setup: Setup,
+    tasks: TaskBatch,
+    first_step: int,
+    inner: torch.Generator,
+    told_to_stop: Callable[[], bool],
+) -> list[Scores]:
+    """Adapt to tasks, and score them as `evaluate` says."""
+    algorithm, evaluation, found = setup.algorithm, setup.config.eval, list[Scores]()
+    for step, learner in enumerate(algorithm.adapt(tasks, setup.config.algo.eval_steps, inner)):
+        algorithm.acceleration.ranks.check()
+        if told_to_stop():
+            raise StoppedError
+        if step >= first_step:
+            with torch.no_grad():
+                outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
+                found.append(score(outputs, tasks.query_y))
+    return found
 
 
 def _in_order(of_ranks: list[list[T]]) -> list[T]:
@@ -101,26 +109,24 @@ def _in_order(of_ranks: list[list[T]]) -> list[T]:
 
 def _chunks(
     setup: Setup, split: str, tasks: int, draws: torch.Generator
-) -> Iterator[tuple[int, Callable[[], TaskBatch]]]:
-    """The tasks in batches that adapt at once: how many each has, and what makes it."""
+) -> Iterator[tuple[int, TaskBatch | None]]:
+    """How many tasks adapt at once, each time, and which; None where another rank takes them."""
     source, shape, size = setup.source, setup.test_shape, setup.eval_chunk
+    ranks, units = setup.algorithm.acceleration.ranks, itertools.count()
     for first in range(0, tasks, TASKS_A_DRAW):
         count = min(TASKS_A_DRAW, tasks - first)
         if not isinstance(source, ImageTasks | FrozenTasks):
             drawn = next(source.sample(split, TASKS_A_DRAW, shape, draws).split(count))
-            for batch in drawn.split(size):
-                yield len(batch), partial(_as_it_is, batch)
+            for chunk in drawn.split(size):
+                yield len(chunk), chunk if ranks.takes(next(units)) else None
             continue
         # A draw's images need not be in memory together.
         places, classes = source.draw(split, TASKS_A_DRAW, shape, draws)
         for at in range(0, count, size):
             part = slice(at, min(at + size, count))
-            make = partial(source.drawn, split, places[part], classes[part], shape, draws)
-            yield part.stop - at, make
-
-
-def _as_it_is(batch: TaskBatch) -> TaskBatch:
-    return batch
+            taken = ranks.takes(next(units))
+            mine = source.drawn(split, places[part], classes[part], shape, draws) if taken else None
+            yield part.stop - at, mine
 
 
 def predict(learner: Learner, tasks: TaskBatch, net: Network, transductive: bool) -> Tensor:
