@@ -19,7 +19,7 @@ from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.runs.directory import atomic
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.errors import UserError, one_line
 from fewshot_cli.settings.schema import ModelConfig
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.setup import device_named
@@ -147,7 +147,7 @@ def _program(judge: Judge, path: Path) -> Any:
             program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))
             apart = float((program.module()(images) - judge(images)).abs().max())
     except Exception as error:  # a network may do what no graph can hold
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise UserError(f"{path}: torch.export fails ({why}); expected NAME.pt") from error
     if not apart <= NEAR:
         raise UserError(f"{path}: the program is {apart:.1g} off; expected {NEAR:g} at most")

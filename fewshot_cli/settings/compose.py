@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fewshot_cli.settings import choices, hydra_private
 from fewshot_cli.settings.checks import check
 from fewshot_cli.settings.choices import all_keys
-from fewshot_cli.settings.errors import MANY, UserError, nearest
+from fewshot_cli.settings.errors import MANY, UserError, nearest, one_line
 from fewshot_cli.settings.schema import Config, Role, keys, lookup
 
 CONF = "fewshot_cli.conf"
@@ -500,7 +500,7 @@ def explained(config_dir: Path | None) -> Iterator[None]:
     except MissingConfigException as error:
         raise UserError(_no_such_choice(error, config_dir)) from error
     except yaml.YAMLError as error:
-        raise UserError(f"{_one_line(error)}: expected YAML") from error
+        raise UserError(f"{one_line(error)}: expected YAML") from error
     except UserError:
         raise
     # Odd overrides make Hydra fail with errors of many kinds, not only its own.
@@ -511,7 +511,7 @@ def explained(config_dir: Path | None) -> Iterator[None]:
 def _no_such_choice(error: MissingConfigException, config_dir: Path | None) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if group not in choices.SHOWN:
-        return _one_line(str(error).partition("Config search path")[0])
+        return one_line(str(error).partition("Config search path")[0])
     names = [option.name for option in choices.options(group, config_dir)]
     close = nearest(name, names)
     more = f"; `fewshot ls {group}` shows all {len(names)}" if len(names) > MANY else ""
@@ -530,8 +530,8 @@ def _wrong_override(error: Exception) -> str:
         return _no_such_key(named[1])
     if full:
         why = re.sub(r"Error merging override .*\n", "", text.partition("full_key:")[0])
-        return f"{key}: {_one_line(why)}"
-    return _one_line(text)
+        return f"{key}: {one_line(why)}"
+    return one_line(text)
 
 
 def _no_such_key(key: str) -> str:
@@ -542,7 +542,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

@@ -6,10 +6,20 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 MANY = 12
+LONGEST = 200  # letters of another program's error
 
 
 class UserError(Exception):
     """The user's input is wrong: one line that names the key or file; exit status 2."""
+
+
+def one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def in_short(error: object) -> str:
+    """The beginning of another program's error, in a line."""
+    return one_line(error)[:LONGEST]
 
 
 def nearest(wrong: str, choices: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fewshot_cli.settings.schema import Config, recorded
 DIGITS = 8  # of the digest in a job's name
 NAME = re.compile(rf"(^|_)[0-9a-f]{{{DIGITS}}}$")
 LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
+SUBDIR = "hydra.sweep.subdir="  # the word that sends a job to its folder
 COMPARISON = "comparison.csv"  # `fewshot compare` writes it anew where it is
 BESIDE_JOBS = (COMPARISON, "optuna.db", "optimization_results.yaml")
 
@@ -24,6 +25,17 @@ BESIDE_JOBS = (COMPARISON, "optuna.db", "optimization_results.yaml")
 def job_name(swept: str, config: Config) -> str:
     """The folder of a job: in what it differs from the others, and a digest of its config."""
     return f"{re.sub(r'[^A-Za-z0-9.,=+-]+', '_', swept)[:LONGEST]}_{digest(config)}".lstrip("_")
+
+
+def folder_word(name: str) -> str:
+    """The override that sends a job to the folder of this name."""
+    return f"{SUBDIR}'{name}'"
+
+
+def folder_told(words: Iterable[str]) -> str:
+    """The folder that such an override names; empty where a sweeper leaves it to Hydra."""
+    found = (word.removeprefix(SUBDIR).strip("'") for word in words if word.startswith(SUBDIR))
+    return next(found, "")
 
 
 def what_varies(name: str) -> str:

@@ -18,9 +18,9 @@ from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import FAILED, INTERRUPTED, KILLED, RUNNING, RunDirectory
 from fewshot_cli.runs.signals import end_with_parent
 from fewshot_cli.settings import compose, hydra_private
-from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.errors import UserError, in_short
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.sweeps.directory import SweepDirectory
+from fewshot_cli.sweeps.directory import SweepDirectory, folder_word
 from fewshot_cli.sweeps.job import job
 from fewshot_cli.sweeps.on_ray import RayLauncher
 from fewshot_cli.sweeps.sharing import batches
@@ -33,7 +33,6 @@ SLURM, RAY = "hydra/launcher=submitit_slurm", "hydra/launcher=ray"
 # Of jobs that go to a launcher at once; it holds what they return until all have ended.
 JOBS_AT_ONCE = 64
 SECONDS_BETWEEN_LOOKS = 1.0
-LONGEST = 200  # of a plugin's error, in letters
 DIED = "its process was killed; the memory may have run out"
 WRONG, LOST = 2, 3  # exit statuses of the process: bad input; a worker of the launcher died
 
@@ -201,10 +200,7 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
                 at_once = config.hydra.sweeper.get("max_batch_size") or most
                 first = 0
                 for batch in batches(tasks, at_once):
-                    words = [
-                        [*task.overrides, f"hydra.sweep.subdir='{task.run.path.name}'"]
-                        for task in batch
-                    ]
+                    words = [[*task.overrides, folder_word(task.run.path.name)] for task in batch]
                     launcher.launch(words, initial_job_idx=first)
                     first += len(batch)
                 for submitted in there.values():
@@ -213,7 +209,7 @@ def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
             raise
         # Of a worker that was killed: each plugin has an error of its own for it.
         except Exception as error:
-            say(f"fewshot: {type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}")
+            say(f"fewshot: {type(error).__name__}: {in_short(error)}")
             sys.exit(LOST)
 
 

@@ -26,7 +26,8 @@ from omegaconf import DictConfig, open_dict
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import INTERRUPTED, RunDirectory
 from fewshot_cli.runs.signals import put_off, terminable
-from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.errors import UserError, in_short
+from fewshot_cli.sweeps.directory import folder_told
 
 ROOM = {"num_cpus": "CPU", "num_gpus": "GPU", "mem_gb": "memory"}  # our words and Ray's
 GB = 10**9
@@ -36,7 +37,6 @@ SECONDS_TO_JOIN = 20
 SECONDS_TO_STOP = 30  # of jobs that are told to; the last update may be a long one
 SECONDS_TO_LET_GO = 120  # of a folder, by the process of a host that Ray believes dead
 ATTEMPTS = 2  # of a job whose process or host died
-LONGEST = 200  # of an error of Ray's, in letters
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ class RayLauncher(Launcher):
                         try:
                             ended = ray.get(job)
                         except RayTaskError as error:  # what a job does wrong itself is on the disk
-                            raise UserError(f"a job cannot begin: {_line(error.cause)}") from None
+                            raise UserError(
+                                f"a job cannot begin: {in_short(error.cause)}"
+                            ) from None
                         except RayError as error:
                             ended, why = None, f"lost its process ({type(error).__name__})"
                         else:
@@ -127,7 +129,7 @@ class RayLauncher(Launcher):
                             continue
                         again = attempts[place] < ATTEMPTS
                         what = "it runs once more" if again else "it does not run again"
-                        say(f"fewshot: {_name(job_overrides[place])} {why}; {what}")
+                        say(f"fewshot: {folder_told(job_overrides[place])} {why}; {what}")
                         if again:
                             submit(place)
             finally:
@@ -200,7 +202,7 @@ def _join(address: str | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray put its own handler there
     if failed:
         where = f"hydra.launcher.address={address}" if address else "Ray cannot start here"
-        raise UserError(f"{where}: {_line(failed[0])}")
+        raise UserError(f"{where}: {in_short(failed[0])}")
 
 
 def _hear_nothing_of_ray() -> None:
@@ -269,12 +271,3 @@ def _job(common: Common, number: int, words: list[str], again: bool) -> Ended:
     )
     value = done.return_value if done.status is JobStatus.COMPLETED else None
     return Ended(host, value, run.state() == INTERRUPTED)
-
-
-def _name(words: Sequence[str]) -> str:
-    key = "hydra.sweep.subdir="
-    return next((word[len(key) :].strip("'") for word in words if word.startswith(key)), "a job")
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())[:LONGEST]

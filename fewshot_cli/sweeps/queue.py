@@ -25,6 +25,7 @@ from submitit.core.utils import DelayedSubmission, JobPaths, pickle_load
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import INTERRUPTED, KILLED, RUNNING, RunDirectory, shown
 from fewshot_cli.runs.signals import terminable
+from fewshot_cli.sweeps.directory import folder_told
 
 SECONDS_BETWEEN_ASKS = 10
 SECONDS_TO_END = 60.0  # after scancel; SLURM kills a job after 30 if it is not told otherwise
@@ -45,7 +46,6 @@ MEMORY = "SLURM killed it: it used more memory than it asked for with hydra.laun
 # SLURM's own lines in the log of a job, by its cgroups or by its polling. Its states do not tell
 # where only a part of the job was killed.
 OF_MEMORY = re.compile(r"oom[-_ ]kill|: Out Of Memory|exceeded (job )?memory limit", re.IGNORECASE)
-SUBDIR = "hydra.sweep.subdir="
 
 
 class Queue(InfoWatcher):
@@ -107,7 +107,7 @@ class Queue(InfoWatcher):
         for job_id, info in (_ask() or {}).items():
             paths = JobPaths(folder, job_id)
             if info["State"] not in ENDED and paths.submitted_pickle.exists():
-                name = _name(DelayedSubmission.load(paths.submitted_pickle))
+                name = folder_told(DelayedSubmission.load(paths.submitted_pickle).args[0])
                 if name in wanted:
                     found[name] = SlurmJob[Any](folder, job_id)
                     self.found.add(job_id)
@@ -133,7 +133,7 @@ class Queue(InfoWatcher):
 
         A run that died is left as `running`, with the reason: the sweep tries it once more.
         """
-        if not (name := _name(job.submission())):
+        if not (name := folder_told(job.submission().args[0])):
             return
         run = RunDirectory(self.sweep / name)
         state, told = self.get_state(job.job_id, "cache"), run.state()
@@ -160,12 +160,6 @@ class Queue(InfoWatcher):
                 f"its process ended with exit status {status >> 8}; see {shown(job.paths.stderr)}"
             )
         return KILLED
-
-
-def _name(submission: DelayedSubmission) -> str:
-    """The folder of the run; empty where a sweeper chooses the jobs, and Hydra their folders."""
-    words = [word for word in submission.args[0] if word.startswith(SUBDIR)]
-    return words[0].removeprefix(SUBDIR).strip("'") if words else ""
 
 
 def _ask() -> dict[str, dict[str, str]] | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import Metrics, RunDirectory, ending
 from fewshot_cli.settings import choices
+from fewshot_cli.settings.errors import one_line
 from fewshot_cli.settings.measure import ACCURACY, LOSS
 from fewshot_cli.settings.schema import Config
 
@@ -48,7 +49,7 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
             yield
         # Servers and their clients fail in ways of their own.
         except Exception as error:
-            line = " ".join(str(error).split())
+            line = one_line(error)
             if not left_out:
                 say(f"fewshot: tracker={config.tracker.name}: {line}; left out")
             directory.follow, left_out = None, True

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from fewshot_cli.settings.errors import one_line
 from fewshot_cli.settings.schema import Batching, Config
 
 
@@ -26,7 +27,7 @@ def memory_explained(config: Config) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _no_room(error):
             raise
-        asked = " ".join(str(error).split()).partition("Error code")[0]
+        asked = one_line(error).partition("Error code")[0]
         shots = config.algo.train_shots or config.shots
         examples = config.ways * (shots + config.queries)
         raise OutOfMemoryError(
