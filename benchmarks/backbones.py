@@ -10,14 +10,13 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from benchmarks import rivals
-from benchmarks.contest import report
+from benchmarks.contest import median_ms, report
 from fewshot_cli import algorithms
 from fewshot_cli.algorithms.base import MetaLearner
 from fewshot_cli.data.task import TaskBatch
@@ -65,16 +64,10 @@ def _in_its_own_process(algo: str, side: str) -> dict[str, float]:
 
 def measured(algo: str, side: str) -> dict[str, float]:
     """The median milliseconds of a meta-update, and the peak of the process in gigabytes."""
-    update = _ours(algo) if side == "ours" else _theirs(algo)
-    update()
-    times = []
-    for _ in range(CALLS):
-        start = time.perf_counter()
-        update()
-        times.append(time.perf_counter() - start)
+    milliseconds = median_ms(_ours(algo) if side == "ours" else _theirs(algo), CALLS)
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**20
-    return {"ms": 1e3 * statistics.median(times), "GB": peak}
+    return {"ms": milliseconds, "GB": peak}
 
 
 def _ours(algo: str) -> Callable[[], object]:

@@ -10,43 +10,31 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch._C._distributed_c10d import FileStore
 
-from benchmarks.contest import report
+from benchmarks import backbones, speed
+from benchmarks.contest import median_ms, report
 from fewshot_cli import algorithms
 from fewshot_cli.algorithms.base import MetaLearner
-from fewshot_cli.data.task import TaskBatch
 from fewshot_cli.runs.ranks import Place
 from fewshot_cli.settings.compose import job_config
-from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.acceleration import Acceleration
-from fewshot_cli.stacked.ranks import ALONE, Ranks
+from fewshot_cli.stacked.ranks import ALONE, Ranks, Together
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.ranks import joined
-from fewshot_cli.training.seeding import initialised
-from fewshot_cli.training.setup import outputs_of
 
 ROUNDS, CALLS = 3, 12
 SIDES = {"1 rank, 1 thread": (1, 1), "1 rank, 2 threads": (1, 2), "2 ranks, 1 thread": (2, 1)}
 WORKS = {
-    "sinusoid, 25 tasks": (
-        *("data=sinusoid", "model=mlp", "ways=1", "shots=10", "queries=10", "meta_batch=25"),
-        *("algo.inner_lr=0.01", "chunk=13"),
-    ),
+    "sinusoid, 25 tasks": ("data=sinusoid", "model=mlp", "ways=1", "meta_batch=25", "chunk=13"),
     "CNN-64, 16 tasks": ("model=cnn4", "data=glyphs", "meta_batch=16", "chunk=4"),
-    "lite0 at 84 pixels, 4 tasks": (
-        *("model=lite0", "model.freeze=none", "meta_batch=4", "algo.inner_lr=0.01", "chunk=1"),
-        "queries=5",
-    ),
+    f"lite0, {backbones.TASKS} tasks": (*backbones.SETTING, "chunk=1"),
 }
-CHANNELS = {"CNN-64, 16 tasks": (1, 28, 28), "lite0 at 84 pixels, 4 tasks": (3, 84, 84)}
 
 
 def rows() -> Iterator[dict[str, object]]:
@@ -89,57 +77,36 @@ def measured(ranks: Ranks) -> dict[str, tuple[float, float]]:
     found = {}
     for work, words in WORKS.items():
         config = job_config([*words, "batching=stacked", "algo=maml", "algo.inner_steps=1"])
-        tasks = _tasks(config, CHANNELS.get(work))
-        shape = tuple(tasks.support_x.shape[2:])
-        net = initialised(config.model, shape, outputs_of(config, config.ways, 0), 1)
+        images = (3, backbones.SIZE, backbones.SIZE)
+        of_lite0 = config.model.name == "lite0"
+        tasks = backbones.drawn(images) if of_lite0 else speed.draw(config, config.meta_batch, 1)
+        net = speed.network(config, tasks)
         acceleration = Acceleration(config.chunk or 1, ranks=ranks)
         learner = algorithms.build(net, config.algo, 10**6, acceleration)
         assert isinstance(learner, MetaLearner)
-        width, units = sum(each.numel() for each in learner.weights), learner.units(len(tasks))
-        own = torch.zeros(sum(ranks.takes(unit) for unit in range(units)), width)
-        generator = torch.Generator()
-
-        def exchange(own: Tensor = own, units: int = units) -> None:
-            ranks.any(False)
-            ranks.rows(own[:, :64].contiguous(), units)
-            ranks.summed(own, units, 1.0)
-
-        found[work] = _ms(partial(learner.meta_update, tasks, generator)), _ms(exchange)
+        update = partial(learner.meta_update, tasks, torch.Generator())
+        found[work] = median_ms(update, CALLS), _exchange(ranks, learner, len(tasks))
     return found
 
 
-def _ms(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(CALLS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times[2:])
+def _exchange(ranks: Ranks, learner: MetaLearner, tasks: int) -> float:
+    """What a meta-update exchanges: whether to stop, the scores, and the shares of its gradient."""
+    if not isinstance(ranks, Together):
+        return 0.0
+    width, units = sum(each.numel() for each in learner.weights), learner.units(tasks)
+    own = torch.zeros(sum(ranks.takes(unit) for unit in range(units)), width)
 
+    def exchange() -> None:
+        ranks.any(False)
+        ranks.rows(own[:, :64], units)
+        ranks.summed(own, units, 1.0)
 
-def _tasks(config: Config, image: tuple[int, ...] | None) -> TaskBatch:
-    """Random ones: how long it takes does not depend on what is in them."""
-    torch.manual_seed(0)
-    tasks, shots = config.meta_batch, config.ways * config.shots
-    queries = config.ways * config.queries
-    shape = image or (1,)
-
-    def labels(count: int) -> Tensor:
-        if image is None:
-            return torch.randn(tasks, count)
-        return torch.arange(count).remainder(config.ways).expand(tasks, -1)
-
-    return TaskBatch(
-        torch.rand(tasks, shots, *shape),
-        labels(shots),
-        torch.rand(tasks, queries, *shape),
-        labels(queries),
-    )
+    return median_ms(exchange, CALLS)
 
 
 def main() -> None:
     if len(sys.argv) == 1:
-        report(list(rows()), "two ranks against one", Path("ranks.csv"))
+        report(list(rows()), "Two ranks against one", Path("outputs/bench/ranks.csv"))
         return
     rank, size, threads = map(int, sys.argv[1:4])
     torch.set_num_threads(threads)
