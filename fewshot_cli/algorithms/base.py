@@ -16,6 +16,7 @@ from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule, Statistics
 from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
+from fewshot_cli.stacked.ranks import Together
 from fewshot_cli.stacked.statistics import LeadingStatistics
 
 try:  # where it is missing, a line says so before a run begins
@@ -101,15 +102,15 @@ class MetaLearner(Algorithm):
     def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
         """Move theta once; the scores are those of the query sets after the inner loop."""
         self.meta_optimizer.zero_grad()
-        sizes, scores = list[int](), list[Scores]()
+        ranks, sizes, scores = self.acceleration.ranks, list[int](), list[Scores]()
         for unit, chunk in enumerate(self.chunks(tasks)):
             sizes.append(len(chunk))
-            if self.acceleration.ranks.takes(unit):
+            if ranks.takes(unit):
                 scores.append(self.accumulate(chunk, len(tasks), generator))
             else:
                 self.pass_over(len(chunk), generator, training=True)
-        if self.acceleration.ranks.size > 1:
-            scores = self._exchange(scores, sizes, tasks.query_y.is_floating_point())
+        if isinstance(ranks, Together):
+            scores = self._exchange(ranks, scores, sizes, tasks.query_y.is_floating_point())
         together = Scores.concatenate(scores)
         self.meta_optimizer.step(together.loss)
         return together
@@ -140,24 +141,25 @@ class MetaLearner(Algorithm):
             assert theta.grad is not None
             theta.grad.add_(part.detach(), alpha=share)
 
-    def _exchange(self, own: list[Scores], sizes: list[int], regression: bool) -> list[Scores]:
+    def _exchange(
+        self, ranks: Together, own: list[Scores], sizes: list[int], regression: bool
+    ) -> list[Scores]:
         """Add all ranks' shares of the meta-gradient as one rank would; the scores of all chunks.
 
         Args:
             own: the scores of the chunks that this rank adapted to.
             sizes: how many tasks each chunk has, whoever adapted to it.
         """
-        ranks, like = self.acceleration.ranks, self.weights[0]
-        kinds, width = 1 if regression else 2, max(sizes)
+        like, kinds, width = self.weights[0], 1 if regression else 2, max(sizes)
         rows = []
         for each in own:
             both = torch.stack([each.loss] if each.accuracy is None else [each.loss, each.accuracy])
             padded = functional.pad(both, (0, width - both.shape[1])).flatten()
             rows.append(torch.cat([padded, padded.new_tensor([self._share])]))
-        told = ranks.rows(stacked(rows, kinds * width + 1, like), len(sizes))
+        told = ranks.rows(table(rows, kinds * width + 1, like), len(sizes))
 
         lengths = [weight.numel() for weight in self.weights]
-        shares, self._shares = stacked(self._shares, sum(lengths), like), []
+        shares, self._shares = table(self._shares, sum(lengths), like), []
         total = ranks.summed(shares, len(sizes), share=float(told[0, -1]))
         for weight, part in zip(self.weights, total.split(lengths), strict=True):
             assert weight.grad is not None
@@ -177,7 +179,7 @@ class MetaLearner(Algorithm):
         self.meta_optimizer.load_state_dict(state["meta"])
 
 
-def stacked(rows: list[Tensor], width: int, like: Tensor) -> Tensor:
+def table(rows: list[Tensor], width: int, like: Tensor) -> Tensor:
     """`[len(rows), width]`, also where there is no row."""
     return torch.stack(rows) if rows else like.new_empty(0, width)
 

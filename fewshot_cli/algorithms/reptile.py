@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewshot_cli.algorithms.base import MetaLearner, answers, for_ways, stacked
+from fewshot_cli.algorithms.base import MetaLearner, answers, for_ways, table
 from fewshot_cli.data.task import Scores, TaskBatch, losses, score
 from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer
@@ -115,7 +115,7 @@ class Reptile(MetaLearner):
             ]
             rows.append(torch.cat([*sums, states[0]["step"].to(sums[0]).view(1)]))
         lengths = [theta.numel() for theta in self.weights]
-        own = stacked(rows, sum(lengths) + 1, self.weights[0])
+        own = table(rows, sum(lengths) + 1, self.weights[0])
         chunks = self.acceleration.ranks.rows(own, self.units(tasks))
         of_weights = chunks[:, :-1].split(lengths, 1)
         self.carried = [

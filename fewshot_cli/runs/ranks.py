@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fewshot_cli.settings.errors import UserError
 
 SLURM = "slurm"
+MOST_A_CORE = 16  # ranks; more is a slip of the finger
 FIRST_PORT, PORTS = 20000, 10000  # where the ranks of a step of SLURM's find one another
 
 
@@ -65,6 +66,12 @@ def place(ranks: str | None) -> Place | None:
             again=int(told.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0,
         )
     if ranks != SLURM:
+        cores = os.cpu_count() or 1
+        if int(ranks or 1) > MOST_A_CORE * cores:
+            raise UserError(
+                f"ranks={ranks}: this host has {cores} {'core' if cores == 1 else 'cores'}; "
+                f"expected at most {MOST_A_CORE * cores}"
+            )
         return None
     # srun alone sets these; sbatch and salloc do not.
     if "SLURM_STEP_NUM_TASKS" not in told or "SLURM_PROCID" not in told:

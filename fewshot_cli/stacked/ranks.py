@@ -59,13 +59,6 @@ class Ranks:
         """A row for each unit, `[units, W]`, from those that this rank computed, `[own, W]`."""
         return own
 
-    def summed(self, own: Tensor, units: int, share: float) -> Tensor:
-        """The rows of all units, `[W]`, added up in the order of the units, `share` times each."""
-        total = torch.zeros_like(own[0])
-        for row in own:
-            total.add_(row, alpha=share)
-        return total
-
     def check(self) -> None:
         """For long work without an exchange.
 
@@ -139,6 +132,7 @@ class Together(Ranks):
         return torch.stack(self._gather(padded), 1).flatten(0, 1)[:units]
 
     def summed(self, own: Tensor, units: int, share: float) -> Tensor:
+        """The rows of all units, `[W]`, added up in the order of the units, `share` times each."""
         # Each rank adds up a part of the columns, and so receives that part of the rows alone.
         most, width = -(-units // self.size), own.shape[1]
         part = -(-width // self.size)

@@ -29,7 +29,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from fewshot_cli.progress import be_silent
 from fewshot_cli.runs.directory import RunDirectory, Unwritten, ending
-from fewshot_cli.runs.ranks import Place, place
+from fewshot_cli.runs.ranks import SLURM, Place, place
 from fewshot_cli.runs.signals import end_with_parent, terminable, warnable
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import RankLostError, Ranks, Together
@@ -53,7 +53,7 @@ def train(config: Config, directory: RunDirectory) -> None:
         UserError: as `run` and `place` say.
         RankLostError: a rank is gone or does not answer.
     """
-    with warnable(config.requeue or config.ranks == "slurm", config.requeue):
+    with warnable(config.requeue or config.ranks == SLURM, config.requeue):
         here = place(config.ranks)
         size = int(config.ranks or 1) if here is None else here.size
         if size == 1:
@@ -83,7 +83,14 @@ def child() -> None:
     """What a rank does that the first one started; its work comes by standard input."""
     end_with_parent()
     config, here, path = pickle.load(sys.stdin.buffer)
-    _follow(config, here, FileStore(path, here.size))
+    store = FileStore(path, here.size)
+    store.set(_here(here.rank), "")
+    _follow(config, here, store)
+
+
+def _here(rank: int) -> str:
+    """The key that says that a rank has come so far."""
+    return f"here/{rank}"
 
 
 def _follow(config: Config, here: Place, store: Store) -> None:
@@ -197,6 +204,11 @@ def _children(
             with process.stdin:
                 pickle.dump((config, Place(rank, size, rank, size, "fewshot"), path), process.stdin)
         store = FileStore(path, size)
+        for rank, process in children.items():  # an exchange would wait for it for minutes
+            while not store.check([_here(rank)]):
+                if process.poll() is not None:
+                    raise RankLostError(f"rank {rank} {how(rank, store) or NO_LINE}")
+                time.sleep(BETWEEN_LOOKS)
         yield store, how
 
 

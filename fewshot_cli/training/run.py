@@ -111,8 +111,8 @@ def _tell_who_idles(setup: Setup) -> None:
         ways_out = "" if algorithm.pools else f"; batching=stacked chunk={share} shares them out"
         say(
             f"The {config.meta_batch} tasks of a meta-update adapt in {chunks} "
-            f"{'chunk' if chunks == 1 else 'chunks'}, so that {ranks.size - chunks} of the "
-            f"{ranks.size} ranks have nothing to do in it{ways_out}"
+            f"{'chunk' if chunks == 1 else 'chunks'}, which leaves {ranks.size - chunks} of the "
+            f"{ranks.size} ranks nothing to do in it{ways_out}"
         )
 
 

@@ -56,8 +56,7 @@ class Started:
 
     def others(self) -> list[int]:
         """The processes that the command started."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(word) for word in children.read_text().split()]
+        return children(self.process.pid)
 
     def ended(self, within: float) -> str:
         """What it has said at its end, which comes soon."""
@@ -72,6 +71,20 @@ def train(*words: str) -> list[str]:
 def status(run: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((run / "status.json").read_text())
     return found
+
+
+def children(process: int) -> list[int]:
+    """The processes that another one has started."""
+    words = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(word) for word in words]
+
+
+def is_a_rank(process: int) -> bool:
+    """Whether it is one that the first rank has started, and not another helper of the command."""
+    try:
+        return b"import child" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
 
 
 def gone(process: int) -> bool:
@@ -200,4 +213,33 @@ def test_what_torchrun_cannot_do_costs_a_line(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (2, f"fewshot: {line}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_that_dies_before_it_joins_ends_the_run_at_once(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        train("ranks=2"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + SECONDS
+    while not (begun := [each for each in children(process.pid) if is_a_rank(each)]):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(begun[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "the run failed: rank 1 was killed by SIGKILL" in said
+
+
+def test_more_ranks_than_any_host_has_room_for_cost_a_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*FEWSHOT, "train", "ranks=100000"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"fewshot: ranks=100000: this host has \d+ cores?; expected at most \d+\n", done.stderr
+    )
     assert not list(tmp_path.iterdir())
