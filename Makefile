@@ -38,8 +38,9 @@ extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
-chaos: $(INSTALLED) ## kill runs at random moments, resume them, compare; options through ARGS
+chaos: $(INSTALLED) ## kill runs and ranks at random moments, resume, compare; options through ARGS
 	@PYTHONPATH=. $(VENV)/bin/python tests/chaos.py $(ARGS)
+	@PYTHONPATH=. $(VENV)/bin/python tests/chaos_ranks.py $(ARGS)
 
 fuzz: $(INSTALLED) ## 10,000 odd override lines; options through ARGS
 	@PYTHONPATH=. $(VENV)/bin/python tests/fuzz.py $(ARGS)

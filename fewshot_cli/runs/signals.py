@@ -117,14 +117,13 @@ def warnable(warned: bool, requeue: bool) -> Iterator[None]:
 
 
 @cache
-def end_with_parent() -> None:
-    """Have this process told to stop when the one that started it is gone, however it went."""
-    parent = os.getppid()
+def end_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
+    """Send this process a signal when the one that started it is gone, however it went."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -38,7 +38,7 @@ def job(composed: DictConfig) -> float | None:
     directory = RunDirectory(Path(hydra_config.runtime.output_dir))
     sweep = hydra_config.mode is RunMode.MULTIRUN
     if sweep:
-        end_with_parent()
+        end_with_parent(os.getppid())
         if "SUBMITIT_EXECUTOR" in os.environ:
             heed_signals()
     try:

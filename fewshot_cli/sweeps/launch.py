@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -112,7 +113,7 @@ def launch(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
 def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> int:
     """Its exit status, negative for a signal. Interrupts are passed on to it."""
     # With a group of its own, since a terminal's Ctrl-C goes to a whole group and is passed on too.
-    process = subprocess.Popen(CHILD, stdin=subprocess.PIPE, process_group=0)
+    process = subprocess.Popen([*CHILD, str(os.getpid())], stdin=subprocess.PIPE, process_group=0)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)
@@ -136,7 +137,7 @@ def _in_a_process(sweep: Sweep, tasks: list[Task], look: Callable[[], None]) -> 
 
 def child() -> None:
     """What runs in that process; the sweep and its tasks come by standard input."""
-    end_with_parent()
+    end_with_parent(int(sys.argv[1]))
     sweep, tasks = pickle.load(sys.stdin.buffer)
     try:
         look_at_needs(sweep.needs)

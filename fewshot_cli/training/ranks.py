@@ -81,7 +81,7 @@ def follow(config: Config, here: Place) -> None:
 
 def child() -> None:
     """What a rank does that the first one started; its work comes by standard input."""
-    end_with_parent()
+    end_with_parent(int(sys.argv[1]), signal.SIGKILL)  # which also ends one that waits for others
     config, here, path = pickle.load(sys.stdin.buffer)
     store = FileStore(path, here.size)
     store.set(_here(here.rank), "")
@@ -137,29 +137,43 @@ def joined(
     interface = _interface(address)
     if interface is not None:  # gloo itself would ask for this host's name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    store.set_timeout(COMING)
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        store=store,
-        rank=here.rank,
-        world_size=here.size,
-        timeout=FOREVER,
-    )
+    ours = here.starter == "fewshot"  # then all have come already
+    store.set_timeout(timedelta(seconds=config.rank_timeout) if ours else COMING)
     try:
-        group = dist.new_group(backend="gloo", timeout=FOREVER)
-        assert isinstance(group, dist.ProcessGroup)
-        store.set(f"name/{here.rank}", f"process {os.getpid()} on {socket.gethostname()}")
-        names = [f"rank {rank} ({store.get(f'name/{rank}').decode()})" for rank in range(here.size)]
+        try:
+            group, names = _met(here, store, "nccl" if device.type == "cuda" else "gloo")
+        except RuntimeError as error:
+            others = (rank for rank in range(here.size) if rank != here.rank)
+            ends = ((rank, why(rank, store)) for rank in others)
+            lost = next((f"rank {rank} {end}" for rank, end in ends if end), None)
+            said = " ".join(str(error).split())
+            raise RankLostError(lost or f"a rank did not join the others: {said}") from error
         watch = Watch(group, names, config.rank_timeout, lambda rank: why(rank, store))
         yield Together(device, watch, here.local, here.beside if _divides(here) else 1)
         watch.end()
     except RankLostError:
-        if here.starter != "fewshot":  # the exchange that waits for it would never end
+        if not ours:  # the exchange that waits for it would never end
             atexit.register(_leave)
         raise
     finally:
-        if here.starter == "fewshot" or sys.exc_info()[0] is None:
+        if dist.is_initialized() and (ours or sys.exc_info()[0] is None):
             dist.destroy_process_group()
+
+
+def _met(here: Place, store: Store, backend: str) -> tuple[dist.ProcessGroup, list[str]]:
+    """A group for the watch, beside the one for exchanges, and what to call each rank.
+
+    Raises:
+        RuntimeError: a rank did not come.
+    """
+    dist.init_process_group(
+        backend, store=store, rank=here.rank, world_size=here.size, timeout=FOREVER
+    )
+    group = dist.new_group(backend="gloo", timeout=FOREVER)
+    assert isinstance(group, dist.ProcessGroup)
+    store.set(f"name/{here.rank}", f"process {os.getpid()} on {socket.gethostname()}")
+    names = [f"rank {rank} ({store.get(f'name/{rank}').decode()})" for rank in range(here.size)]
+    return group, names
 
 
 def _divides(here: Place) -> bool:
@@ -196,7 +210,10 @@ def _children(
         for rank in range(1, size):
             with open(folder / f"{rank}.stderr", "wb") as said:
                 children[rank] = subprocess.Popen(
-                    CHILD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
+                    [*CHILD, str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
                 )
             ends.callback(_end, children[rank])
         for rank, process in children.items():

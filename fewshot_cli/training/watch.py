@@ -17,6 +17,7 @@ import torch.distributed as dist
 BEAT = 0.5  # seconds
 TOLD, DONE = 0, 1  # places in a message
 GONE = "is gone"
+BROKEN = RuntimeError, ValueError  # of a connection, or of a group that this rank has left itself
 
 
 class Watch:
@@ -74,7 +75,7 @@ class Watch:
                 work = dist.irecv(message, other, self.group)
                 assert work is not None
                 work.wait()
-            except RuntimeError:
+            except BROKEN:
                 self._lose(other, GONE)
                 return
             self.heard[other] = self.clock
@@ -88,7 +89,7 @@ class Watch:
             told = self.told() or (self.rank == 0 and self.told_to_stop())
             try:  # until it listens
                 dist.send(torch.tensor([float(told), float(ended)]), other, self.group)
-            except RuntimeError:
+            except BROKEN:
                 self._lose(other, GONE)
 
     def _look(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import outcome
+from processes import children, gone, is_a_rank
 
 pytestmark = pytest.mark.slow  # each process takes seconds to start
 
@@ -71,28 +72,6 @@ def train(*words: str) -> list[str]:
 def status(run: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((run / "status.json").read_text())
     return found
-
-
-def children(process: int) -> list[int]:
-    """The processes that another one has started."""
-    words = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [int(word) for word in words]
-
-
-def is_a_rank(process: int) -> bool:
-    """Whether it is one that the first rank has started, and not another helper of the command."""
-    try:
-        return b"import child" in Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:  # it has ended
-        return False
-
-
-def gone(process: int) -> bool:
-    """Whether it has ended, also where nobody has asked how."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def resumed(run: Path, *words: str) -> dict[str, object]:
