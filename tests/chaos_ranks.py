@@ -49,6 +49,7 @@ def main() -> None:
             number = signal.SIGKILL if attempt % HANGS != 2 else signal.SIGSTOP
             ended_after = _lose_a_rank(lossy, run, attempt, number, moments)
             slowest[number] = max(slowest[number], ended_after)
+            print(f"{attempt + 1}: {number.name}, ended after {ended_after:.1f} s", flush=True)
         done = subprocess.run(
             [*FEWSHOT, "resume", str(lossy)], capture_output=True, text=True, check=False
         )

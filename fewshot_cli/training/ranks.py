@@ -21,7 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore, PrefixStore, Store, TCPStore
@@ -35,7 +38,7 @@ from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import RankLostError, Ranks, Together
 from fewshot_cli.training.run import run
 from fewshot_cli.training.setup import device_named
-from fewshot_cli.training.watch import Watch
+from fewshot_cli.training.watch import INTERRUPT, Watch
 
 CHILD = [sys.executable, "-c", "from fewshot_cli.training.ranks import child; child()"]
 FOREVER = timedelta(days=365)  # for an exchange: the watch knows better who is lost
@@ -149,15 +152,31 @@ def joined(
             said = " ".join(str(error).split())
             raise RankLostError(lost or f"a rank did not join the others: {said}") from error
         watch = Watch(group, names, config.rank_timeout, lambda rank: why(rank, store))
-        yield Together(device, watch, here.local, here.beside if _divides(here) else 1)
+        with _interrupted_by(watch):
+            yield Together(device, watch, here.local, here.beside if _divides(here) else 1)
         watch.end()
     except RankLostError:
         if not ours:  # the exchange that waits for it would never end
             atexit.register(_leave)
         raise
+    else:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _interrupted_by(watch: Watch) -> Iterator[None]:
+    """Raise RankLostError in work that exchanges nothing for long, such as reading the data."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        assert watch.lost is not None
+        raise RankLostError(watch.lost)
+
+    earlier = signal.signal(INTERRUPT, end)
+    try:
+        yield
     finally:
-        if dist.is_initialized() and (ours or sys.exc_info()[0] is None):
-            dist.destroy_process_group()
+        watch.over.set()
+        signal.signal(INTERRUPT, earlier)
 
 
 def _met(here: Place, store: Store, backend: str) -> tuple[dist.ProcessGroup, list[str]]:
@@ -207,6 +226,7 @@ def _children(
 
     with ExitStack() as ends:
         ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        ends.callback(_leave_group)
         for rank in range(1, size):
             with open(folder / f"{rank}.stderr", "wb") as said:
                 children[rank] = subprocess.Popen(
@@ -215,7 +235,7 @@ def _children(
                     stdout=subprocess.DEVNULL,
                     stderr=said,
                 )
-            ends.callback(_end, children[rank])
+            ends.push(partial(_end, children[rank]))
         for rank, process in children.items():
             assert process.stdin is not None
             with process.stdin:
@@ -229,13 +249,19 @@ def _children(
         yield store, how
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """It ends by itself when the first rank has ended, unless it hangs."""
+def _end(process: subprocess.Popen[bytes], kind: type[BaseException] | None, *_: object) -> None:
+    """It ends by itself when the run is done, unless it hangs."""
     try:
-        process.wait(LAST_WORDS)
+        process.wait(LAST_WORDS if kind is None else 0)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _leave_group() -> None:
+    """After a run that failed: its exchanges end once the others have ended."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _store_of(here: Place) -> Store:

@@ -6,6 +6,8 @@ connection that ends is a rank that is gone; one that says nothing for long is a
 
 from __future__ import annotations
 
+import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,8 @@ import torch
 import torch.distributed as dist
 
 BEAT = 0.5  # seconds
+PATIENCE = 3.0  # seconds until work that does not look at `lost` is interrupted
+INTERRUPT = signal.SIGURG  # which nothing else uses here
 TOLD, DONE = 0, 1  # places in a message
 GONE = "is gone"
 BROKEN = RuntimeError, ValueError  # of a connection, or of a group that this rank has left itself
@@ -50,6 +54,7 @@ class Watch:
         self.heard = dict.fromkeys(others, 0.0)
         self.stopping = dict.fromkeys(others, False)
         self.done = threading.Event()
+        self.over = threading.Event()  # the work that the ranks share, however it ended
         work: list[Callable[[], None]] = [self._look]
         for other in others:
             work += [partial(self._listen, other), partial(self._speak, other)]
@@ -101,6 +106,8 @@ class Watch:
             for other, heard in list(self.heard.items()):
                 if self.clock - heard > self.timeout:
                     self._lose(other, f"has not answered for {self.timeout:g} s")
+        if self.lost is not None and not self.over.wait(PATIENCE):
+            _thread.interrupt_main(INTERRUPT)
 
     def _lose(self, other: int, how: str) -> None:
         if self.lost is None:
