@@ -33,14 +33,21 @@ from torch.distributed.rendezvous import rendezvous
 from fewshot_cli.progress import be_silent
 from fewshot_cli.runs.directory import RunDirectory, Unwritten, ending
 from fewshot_cli.runs.ranks import SLURM, Place, place
-from fewshot_cli.runs.signals import end_with_parent, terminable, warnable
+from fewshot_cli.runs.signals import terminable, warnable
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import RankLostError, Ranks, Together
 from fewshot_cli.training.run import run
 from fewshot_cli.training.setup import device_named
 from fewshot_cli.training.watch import INTERRUPT, Watch
 
-CHILD = [sys.executable, "-c", "from fewshot_cli.training.ranks import child; child()"]
+# It ends with the first rank from the start, not only once torch is imported.
+CHILD = """
+import signal, sys
+from fewshot_cli.runs.signals import end_with_parent
+end_with_parent(int(sys.argv[1]), signal.SIGKILL)
+from fewshot_cli.training.ranks import child
+child()
+"""
 FOREVER = timedelta(days=365)  # for an exchange: the watch knows better who is lost
 COMING = timedelta(minutes=5)  # until all ranks are there
 LAST_WORDS = 3.0  # seconds in which it becomes known how a rank ended
@@ -84,7 +91,6 @@ def follow(config: Config, here: Place) -> None:
 
 def child() -> None:
     """What a rank does that the first one started; its work comes by standard input."""
-    end_with_parent(int(sys.argv[1]), signal.SIGKILL)  # which also ends one that waits for others
     config, here, path = pickle.load(sys.stdin.buffer)
     store = FileStore(path, here.size)
     store.set(_here(here.rank), "")
@@ -230,7 +236,7 @@ def _children(
         for rank in range(1, size):
             with open(folder / f"{rank}.stderr", "wb") as said:
                 children[rank] = subprocess.Popen(
-                    [*CHILD, str(os.getpid())],
+                    [sys.executable, "-c", CHILD, str(os.getpid())],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
