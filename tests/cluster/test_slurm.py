@@ -81,7 +81,7 @@ class Sweep:
     def stop(self) -> tuple[int, str]:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
-        return self.end(60)
+        return self.end(150)
 
     def job(self, name: str) -> Path:
         """The folder of a job, once it is there."""
@@ -116,12 +116,12 @@ class Sweep:
         return until(process, f"{name} trains", sweep=self.process)
 
     def writer(self, name: str) -> int:
-        """The process that holds the lock of a job's folder."""
+        """The process in SLURM that holds the lock of a job's folder; a sweep only looks at it."""
         inode = (self.job(name) / ".lock").stat().st_ino
         held = re.search(
             rf"FLOCK +ADVISORY +WRITE (\d+) [0-9a-f:]+:{inode} ", Path("/proc/locks").read_text()
         )
-        return int(held[1]) if held else 0
+        return int(held[1]) if held and "SLURM_JOB_ID" in environment(int(held[1])) else 0
 
     def iteration(self, name: str) -> int:
         """The last one of meta-training in its metrics.csv."""
@@ -132,11 +132,18 @@ class Sweep:
 
 def id_of(pid: int) -> str:
     """The id in SLURM of the job that a process belongs to."""
-    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    found = dict(word.partition("=")[::2] for word in words)
+    found = environment(pid)
     if "SLURM_ARRAY_JOB_ID" not in found:
         return found["SLURM_JOB_ID"]
     return f"{found['SLURM_ARRAY_JOB_ID']}_{found['SLURM_ARRAY_TASK_ID']}"
+
+
+def environment(pid: int) -> dict[str, str]:
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def is_gone(pid: int) -> bool:
