@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ import torch
 CHECKOUT = Path(__file__).parents[1]
 OMNIGLOT = CHECKOUT.parent / "shared" / "data" / "omniglot"
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

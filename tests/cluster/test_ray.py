@@ -191,7 +191,7 @@ def test_a_signal_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(
 ) -> None:
     if not cluster.of_other():
         cluster.other_up()
-    words = [f"seed={number}1,{number}2,{number}3", "iterations=1000", "checkpoint.every=10"]
+    words = [f"seed={number}1,{number}2,{number}3", "iterations=400", "checkpoint.every=10"]
     folder = cluster.shared / "s"
     before = set(folder.glob("*"))
     sweep = cluster.sweep(*words)
