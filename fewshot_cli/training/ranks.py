@@ -247,11 +247,14 @@ def _children(
             with process.stdin:
                 pickle.dump((config, Place(rank, size, rank, size, "fewshot"), path), process.stdin)
         store = FileStore(path, size)
-        for rank, process in children.items():  # an exchange would wait for it for minutes
-            while not store.check([_here(rank)]):
+        coming = {*children}
+        while coming:  # else an exchange would wait for minutes for one that died
+            for rank, process in children.items():
                 if process.poll() is not None:
                     raise RankLostError(f"rank {rank} {how(rank, store) or NO_LINE}")
-                time.sleep(BETWEEN_LOOKS)
+                if store.check([_here(rank)]):
+                    coming.discard(rank)
+            time.sleep(BETWEEN_LOOKS)
         yield store, how
 
 
