@@ -1,4 +1,4 @@
-"""`fewshot data`: what is in a folder of images, before a run is made with it.
+"""`fewshot data`: what is in a folder or list of images, before a run is made with it.
 
 Raises UserError where the folder cannot be read or has no classes.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewshot_cli.data.images import splits
+from fewshot_cli.data.images import listed, splits
 from fewshot_cli.data.images.looks import (
     TINY,
     Look,
@@ -24,7 +23,7 @@ from fewshot_cli.data.images.looks import (
     same,
     within_classes,
 )
-from fewshot_cli.data.images.tree import group, scan
+from fewshot_cli.data.images.tree import Tree, group, scan
 from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.errors import UserError
 
@@ -39,18 +38,28 @@ def data(
         Path,
         typer.Argument(metavar="DIR", help="A folder with a folder per class.", show_default=False),
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A CSV with the columns file,label instead of folders."),
+    ] = None,
 ) -> None:
     """Look at a folder of your own images: classes, faults, duplicates, and what runs it allows.
 
     fewshot data DIR
 
+    fewshot data DIR --labels DIR/labels.csv
+
     fewshot train data=folder data.root=DIR
     """
-    tree = scan(folder, loose=True)
+    if labels is None:
+        tree, divided = scan(folder, loose=True), None
+    else:
+        found = listed.read(labels, folder)
+        tree, divided = Tree(folder, found.classes), found.splits
     loose = tree.classes.pop("", [])
     if not tree.classes:
         raise UserError(f"{loose[0]}: is in no class; expected {folder}/CLASS/{loose[0].name}")
-    looks = look_at(list(chain.from_iterable(tree.classes.values())), folder)
+    looks = look_at(tree.classes, folder)
     whole = [look for look in looks if not look.fault]
     broken = [look for look in looks if look.fault]
     tiny = [look for look in whole if min(look.size) < TINY]
@@ -72,7 +81,7 @@ def data(
         "empty folders": len(tree.empty),
         "loose files": len(loose),
         "links left out": tree.links,
-        **_runs(Counter(look.of_class for look in whole)),
+        **_runs(Counter(look.of_class for look in whole), divided),
     }
     for label, value in rows.items():
         print(f"{label:{WIDTH}}  {_line(value)}")
@@ -86,23 +95,22 @@ def data(
     _names("in no class, which a run refuses", [path.name for path in loose])
 
 
-def _runs(counts: Mapping[str, int]) -> dict[str, str]:
+def _runs(counts: Mapping[str, int], divided: Mapping[str, Sequence[str]] | None) -> dict[str, str]:
     """Which tasks the classes allow, as a run splits them, and how much it reads.
 
     Args:
         counts: the images of each class that can be decoded.
+        divided: the classes of each split, where a list has them.
     """
     config = job_config(["data=folder"])
     assert config.data.fractions is not None
     shares, classes, most = astuple(config.data.fractions), len(counts), len(counts) // 2
     rows = {}
-    for ways in sorted({*WAYS, most}):
+    if divided is not None:
+        rows["splits"] = _classes(*(len(names) for names in divided.values()))
+    for ways in sorted({*WAYS, most}) if divided is None else ():
         if 2 <= ways <= min(most, WAYS[-1]):
-            train, valid, test = splits.sizes(classes, shares, ways)
-            valid_too = f", {valid} for meta-validation" if valid else " and meta-validation"
-            rows[f"ways={ways}"] = (
-                f"{train} classes for meta-train{valid_too}, {test} for meta-test"
-            )
+            rows[f"ways={ways}"] = _classes(*splits.sizes(classes, shares, ways))
     if not rows:
         rows["ways"] = "to train on 2 classes and to test on 2 others takes 4; see `fewshot adapt`"
     queries, fewest = config.eval.queries, min(counts.values(), default=0)
@@ -117,6 +125,11 @@ def _runs(counts: Mapping[str, int]) -> dict[str, str]:
     pixels = 3 * sum(counts.values()) / 1e6
     sizes = [f"{pixels * size**2:,.1f} MB at {size} pixels" for size in SIZES]
     return rows | {"decoded images": ", ".join(sizes)}
+
+
+def _classes(train: int, valid: int, test: int) -> str:
+    valid_too = f", {valid} for meta-validation" if valid else " and meta-validation"
+    return f"{train} classes for meta-train{valid_too}, {test} for meta-test"
 
 
 def _where(sets: Sequence[list[Look]]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 from fewshot_cli.arguments import Overrides, Run
 from fewshot_cli.progress import say
@@ -67,14 +68,14 @@ def _tests_every_class(data: DataConfig) -> bool:
     return data.counted and data.split is Split.test and data.split_file is None
 
 
-def _leave_out(data: DataConfig, met: set[str] | None) -> int | None:
+def _leave_out(data: Any, met: set[str] | None) -> int | None:
     """Have a test on all classes leave out those that the run has met; how many they are."""
-    from fewshot_cli.data.images.tree import scan
+    from fewshot_cli.data import folder
 
     if met is None:
         return None
     if met and data.root is not None:
-        data.left_out = sorted(met & scan(Path(data.root)).classes.keys())
+        data.left_out = sorted(met & folder.images(data).classes.keys())
         data.reads |= {"left_out"}
     return len(data.left_out)
 

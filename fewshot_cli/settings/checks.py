@@ -203,6 +203,8 @@ def _too_few(
         others = []
         if data.left_out:
             has += f" beside {len(data.left_out)} that the run has met"
+    elif (labels := getattr(data, "labels", None)) is not None:  # which may say the splits
+        others = [f"more classes in data.labels={labels}"]
     elif trains and data.split is Split.groups:
         others = ["data.split=random", "other data.fractions"]
     elif trains and data.least == config.ways:  # the splits fit it where they can

@@ -423,10 +423,12 @@ def _schema() -> DictConfig:
 
 def _make_absolute(config: Config) -> None:
     """A path means the same wherever a job runs."""
-    for key in ("root", "split_file"):
-        path = getattr(config.data, key)
-        if path is not None:
-            setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
+    data = vars(config.data)  # which may have keys of its own
+    for key in ("root", "split_file", "labels"):
+        if data.get(key) is not None:
+            data[key] = os.path.abspath(os.path.expanduser(data[key]))
+    if data["root"] is None and data.get("labels") is not None:
+        data["root"] = os.path.dirname(data["labels"])
     if config.init is not None:
         config.init = os.path.abspath(os.path.expanduser(config.init))
     own = vars(config.model)  # which may have a file of weights

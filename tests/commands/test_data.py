@@ -191,3 +191,22 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
         f"data(Path({str(tmp_path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_list_of_images_is_looked_at_by_its_classes(tmp_path: Path, fewshot: Command) -> None:
+    root = little_folder(tmp_path / "photos", classes=3)
+    shutil.copy(root / "gruppe 0/klasse ä0/bild 00.png", root / "gruppe 0/klasse ä0/copy.png")
+    rows = ["FILE_NAME,CATEGORY,split"]
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        of_class, split = [("even", "train"), ("odd", "test")][number % 2]
+        rows.append(f"{path.relative_to(root).as_posix()},{of_class},{split}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    table, lines = table_of(fewshot("data", "photos", "--labels", "photos/labels.csv"))
+    assert (table["classes"], table["images"]) == ("2", "55")
+    assert table["smallest class"] == "27 images: odd"
+    assert table["splits"] == "1 classes for meta-train and meta-validation, 1 for meta-test"
+    assert "ways=2" not in table
+    copies = "gruppe 0/klasse ä0/bild 00.png = gruppe 0/klasse ä0/copy.png"
+    assert lines[0] == f"the same in several classes: {copies}"
+    done = fewshot("data", "photos", "--labels", "photos/none.csv")
+    assert (done.returncode, done.stdout) == (2, "")
