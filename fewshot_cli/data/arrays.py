@@ -49,7 +49,7 @@ class ArrayTasks:
         self.x, self.y = x.to(device), None if y is None else y.to(device)
         self.unit = None if unit is None else unit.to(device)
         self.rows, self.sizes, self.device = rows, sizes, device
-        self.outputs, self.kept, self.fingerprint = outputs, kept, fingerprint
+        self.kept, self.fingerprint = kept, fingerprint
         self.input_shape: tuple[int, ...] = tuple(x.shape[1:])
         self.train_classes = len(sizes["train"]) if outputs is None else outputs
         self._counts = {
@@ -79,7 +79,8 @@ class ArrayTasks:
         )
         if self.y is not None:
             of, y = self.x, self.y
-            return TaskBatch(of[support], y[support], of[query], y[query], unit=self.unit)
+            fields = of[support], y[support], of[query], y[query]
+            return TaskBatch(*fields, shared=True, unit=self.unit)
         labels = torch.arange(ways, device=self.device)
         return TaskBatch(
             self.x[support],

@@ -29,9 +29,9 @@ class TaskBatch:
 
     Shapes: `support_x [T, N*K, ...]`, `support_y [T, N*K]`, `query_x [T, N*Q, ...]`,
     `query_y [T, N*Q]`; class-major, labels 0..N-1 (int64) or float targets, `[T, K, D]` with
-    several outputs. `classes [T, N]` says which class of its split a label stands for; where
-    targets mean the same in all tasks, as in regression, there is none. `unit [D]` is that of
-    float targets, in which scores are given; without it, it is 1.
+    several outputs. `classes [T, N]` says which class of its split a label stands for; regression
+    has none. `shared`: labels mean the same in all tasks. `unit [D]` is that of float targets, in
+    which scores are given; without it, it is 1.
     """
 
     support_x: Tensor
@@ -39,6 +39,7 @@ class TaskBatch:
     query_x: Tensor
     query_y: Tensor
     classes: Tensor | None = None
+    shared: bool = False
     unit: Tensor | None = None
 
     def __len__(self) -> int:
@@ -48,9 +49,9 @@ class TaskBatch:
         """The same tasks in batches of at most `size`."""
         for first in range(0, len(self), size):
             part = slice(first, first + size)
-            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
             classes = None if self.classes is None else self.classes[part]
-            yield TaskBatch(support_x, support_y, query_x, query_y, classes, self.unit)
+            fields = (field[part] for field in self.fields())
+            yield TaskBatch(*fields, classes, self.shared, self.unit)
 
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y
@@ -60,7 +61,7 @@ class TaskSource(Protocol):
     """Where tasks come from; `input_shape` is that of one example."""
 
     input_shape: tuple[int, ...]
-    train_classes: int  # of the meta-train split; 1 for regression
+    train_classes: int  # of the meta-train split; outputs where targets mean the same in all tasks
 
     def sample(
         self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
