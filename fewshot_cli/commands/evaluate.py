@@ -45,6 +45,8 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
     from fewshot_cli.training.setup import prepare
 
     start = time.monotonic()
+    if "kept_in" in vars(config.data) and trained.data.is_file():
+        config.data.kept_in = str(trained.data)
     path, state = checkpoints.tested(trained, config.eval.checkpoint)
     every_class = _tests_every_class(config.data)
     left_out = _leave_out(config.data, classes_met(trained, before)) if every_class else None
@@ -65,7 +67,7 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
 
 
 def _tests_every_class(data: DataConfig) -> bool:
-    return data.counted and data.split is Split.test and data.split_file is None
+    return data.counted and data.split == Split.test and data.split_file is None
 
 
 def _leave_out(data: Any, met: set[str] | None) -> int | None:
@@ -75,7 +77,8 @@ def _leave_out(data: Any, met: set[str] | None) -> int | None:
     if met is None:
         return None
     if met and data.root is not None:
-        data.left_out = sorted(met & folder.images(data).classes.keys())
+        there = folder.images(data).classes.keys() if data.images else met
+        data.left_out = sorted(met & there)
         data.reads |= {"left_out"}
     return len(data.left_out)
 

@@ -69,28 +69,28 @@ def _split(
     """
     if config.split_file is not None:
         chosen = splits.read(Path(config.split_file), counts)
-    elif config.split is Split.test:
+    elif config.split == Split.test:
         chosen = {split: [] for split in SPLITS}
         chosen["test"] = [name for name in counts if name not in config.left_out]
-    elif listed is not None and config.split is Split.random:
+    elif listed is not None and config.split == Split.random:
         chosen = dict(listed)
     else:
-        chosen = _by_lot(counts, config)
+        chosen = by_lot(counts, config)
     chosen = {split: _large(names, counts, config) for split, names in chosen.items()}
     return chosen | {"valid": chosen["valid"] or chosen["train"]}
 
 
-def _by_lot(counts: Mapping[str, int], config: DataConfig) -> dict[str, list[str]]:
+def by_lot(counts: Mapping[str, int], config: DataConfig) -> dict[str, list[str]]:
     """Whole groups or single classes, in an order by lot: first meta-train, at the end meta-test.
 
     Where that leaves a split of single classes with fewer than `least`, the classes that are large
     enough are split anew in the same order.
     """
-    if config.split is Split.alphabets:
+    if config.split == Split.alphabets:
         raise UserError("data.split=alphabets: is Omniglot's own; expected random, groups or test")
     assert config.fractions is not None
     shares = [getattr(config.fractions, split) for split in SPLITS]
-    whole, least = config.split is Split.groups, config.least or 0
+    whole, least = config.split == Split.groups, config.least or 0
     drawn = sorted({group(name) for name in counts}) if whole else list(counts)
     generator = torch.Generator().manual_seed(config.split_seed)
     order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]

@@ -72,6 +72,7 @@ class RunDirectory:
         self.status = path / "status.json"
         self.config = path / "config.yaml"
         self.splits = path / "splits.csv"
+        self.data = path / "data.json"
         self.test_tasks = path / "test_tasks.csv"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
@@ -91,6 +92,12 @@ class RunDirectory:
         """Write config.yaml: the settings that the run reads."""
         with atomic(self.config) as file:
             file.write(OmegaConf.to_yaml(OmegaConf.create(recorded(config))))
+
+    def write_data(self, kept: Mapping[str, Any]) -> None:
+        """data.json: how the run read its table, for `evaluate` on other rows."""
+        with atomic(self.data) as file:
+            json.dump(kept, file)
+            file.write("\n")
 
     def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None:
         """splits.csv: `class, split`, a row for each class, in the first split that has it."""
@@ -293,6 +300,8 @@ class Unwritten(RunDirectory):
     def record(self, config: Config) -> None: ...
 
     def begin(self, config: Config, metrics: str = "") -> None: ...
+
+    def write_data(self, kept: Mapping[str, Any]) -> None: ...
 
     def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None: ...
 

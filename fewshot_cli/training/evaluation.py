@@ -95,7 +95,7 @@ def _by_step(
         if step >= first_step:
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
-                found.append(score(outputs, tasks.query_y))
+                found.append(score(outputs, tasks.query_y, tasks.unit))
     return found
 
 
