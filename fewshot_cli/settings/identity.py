@@ -30,7 +30,7 @@ COUNTS: dict[str, set[Role]] = {
     "compare": {Role.choice, Role.setting, Role.length},
 }
 ROOT, FINGERPRINT = "data.root", "data.fingerprint"
-PLACES = ROOT, "data.labels"  # of what the fingerprint is of
+PLACES = ROOT, "data.labels", "data.module"  # of what the fingerprint is of
 
 
 def identity(settings: Mapping[str, Any], use: str) -> dict[str, Any]:

@@ -130,6 +130,14 @@ class Missing(Enum):
     median = "median"  # of meta-train's rows
 
 
+class Predicts(Enum):
+    """What the targets of tasks are."""
+
+    classes = "classes"  # of each task its own
+    shared = "shared"  # classes that mean the same in all tasks
+    numbers = "numbers"
+
+
 class Optimizer(Enum):
     sgd = "sgd"
     adam = "adam"

@@ -210,12 +210,11 @@ def device_and_data(
     check_split(config, splits)
     size = models.image_size(config.model) or config.data.image_size
     source = data.load(replace(config.data, image_size=size), config.cache_dir, device)
-    if isinstance(source, ImageTasks | ArrayTasks):
-        if config.data.counted:
-            check_counted(config, source.sizes, splits)
-        if config.data.root is not None:
-            config.data.fingerprint = source.fingerprint
-            config.data.reads |= {"fingerprint"}
+    if isinstance(source, ImageTasks | ArrayTasks) and config.data.counted:
+        check_counted(config, source.sizes, splits)
+    if config.data.root is not None or config.data.kind == "python":
+        config.data.fingerprint = getattr(source, "fingerprint", None)
+        config.data.reads |= {"fingerprint"}
     return device, source
 
 
