@@ -81,13 +81,15 @@ class DrawnTasks:
         with explained(self.path):
             found = self.draw(split, tasks, shape, np.random.default_rng(seed))
         given = _dict(self.path, "draw", found, FIELDS)
-        fields = [self._field(name, given[name], tasks, shape) for name in FIELDS]
-        if fields[0].shape[2:] != fields[2].shape[2:]:
+        support_x, support_y, query_x, query_y = (
+            self._field(name, given[name], tasks, shape).to(self.device) for name in FIELDS
+        )
+        if support_x.shape[2:] != query_x.shape[2:]:
             raise UserError(
-                f"{self.path}: draw: support_x has rows {list(fields[0].shape[2:])} and query_x "
-                f"{list(fields[2].shape[2:])}; expected one shape"
+                f"{self.path}: draw: support_x has rows {list(support_x.shape[2:])} and query_x "
+                f"{list(query_x.shape[2:])}; expected one shape"
             )
-        return TaskBatch(*(field.to(self.device) for field in fields))
+        return TaskBatch(support_x, support_y, query_x, query_y)
 
     def _field(self, name: str, value: Any, tasks: int, shape: TaskShape) -> Tensor:
         each = shape.shots if name.startswith("support") else shape.queries
@@ -95,10 +97,10 @@ class DrawnTasks:
         where = f"{self.path}: draw: {name}"
         found = np.asarray(value)
         if found.shape[:2] != rows or (name.endswith("x") and found.ndim < 3):
+            rest = ", ..." if name.endswith("x") or self.regression else ""
             raise UserError(
-                f"{where} has shape {list(found.shape)}; expected [{rows[0]}, {rows[1]}"
-                f"{', ...' if name.endswith('x') else ']' if not self.regression else ', ...'}"
-                " for these tasks"
+                f"{where} has shape {list(found.shape)}; expected [{rows[0]}, {rows[1]}{rest}] for "
+                "these tasks"
             )
         if name.endswith("x") or self.regression:
             return torch.from_numpy(_numbers(where, found))
