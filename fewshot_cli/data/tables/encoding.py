@@ -83,7 +83,8 @@ def _words_of(words: Words, train: Array) -> list[str]:
 
 def _channels(x: Array) -> Array:
     """`[n, F]` as `[n, F, 1]`, `[n, C, ...]` as `[n, C, rest]`."""
-    return x.reshape(len(x), x.shape[1], math.prod(x.shape[2:]))
+    channels: Array = x.reshape(len(x), x.shape[1], math.prod(x.shape[2:]))
+    return channels
 
 
 def _moments(
