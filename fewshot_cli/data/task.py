@@ -50,7 +50,8 @@ class TaskBatch:
         for first in range(0, len(self), size):
             part = slice(first, first + size)
             classes = None if self.classes is None else self.classes[part]
-            fields = (field[part] for field in self.fields())
+            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
+            fields = support_x, support_y, query_x, query_y
             yield TaskBatch(*fields, classes, shared=self.shared, unit=self.unit)
 
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

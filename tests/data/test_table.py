@@ -302,7 +302,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "in two splits": (
         text(SPLIT + "p1,1,1,test\n"),
         [*PANEL, "data.split=when"],
-        r"task p1 is in two splits, test in line 10 and train in line 4|train in line 4 and test in line 10",
+        r"task p1 is in two splits, train in line 4 and test in line 10; expected one",
     ),
     "folder": (lambda folder: folder, FLOWERS, r"is a folder; expected a file, or data=folder"),
     "no file": (lambda folder: folder / "no.csv", FLOWERS, r"no.csv: no such file"),
