@@ -246,10 +246,26 @@ def photographs(root: Path, photos: list[Path] | None = None, across: int = 6) -
     return root
 
 
+def little_table(folder: Path, classes: int = 18) -> Path:
+    """A CSV of flowers: numbers, a category and the class, of 17 to 19 rows each."""
+    path = folder / f"flowers of {os.getpid()}.csv"
+    if not path.exists():
+        draw, lines = random.Random(0), ["length,species,width,colour"]
+        for number in range(classes):
+            for _ in range(17 + number % 3):
+                length, width = draw.gauss(number, 1), draw.gauss(-number, 2)
+                lines.append(f"{length},s{number:02},{width},{draw.choice(['red', 'blue'])}")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":
         return ["data=sinusoid", "ways=1"]
+    if data == "table":
+        return ["data=table", f"data.root='{little_table(folder)}'", "data.label=species"]
     if data == "folder":
         shares = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
         root = folder / f"a folder of {os.getpid()}"  # made once in each test process

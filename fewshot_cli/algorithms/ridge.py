@@ -44,4 +44,5 @@ class Ridge(NearestMean):
         gram = features @ features.mT
         mean = gram.diagonal(dim1=1, dim2=2).mean(1)
         pull = self.config.penalty * mean[:, None, None] * torch.eye(gram.shape[1]).to(gram)
-        return torch.linalg.solve(gram + pull, targets).mT @ features
+        weight: Tensor = torch.linalg.solve(gram + pull, targets).mT @ features
+        return weight

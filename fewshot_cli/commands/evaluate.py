@@ -45,7 +45,7 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
     from fewshot_cli.training.setup import prepare
 
     start = time.monotonic()
-    if "kept_in" in vars(config.data) and trained.data.is_file():
+    if trained.data.is_file():
         config.data.kept_in = str(trained.data)
     path, state = checkpoints.tested(trained, config.eval.checkpoint)
     every_class = _tests_every_class(config.data)

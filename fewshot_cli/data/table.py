@@ -20,7 +20,7 @@ from fewshot_cli.data.tables import columns, encoding, npz, parquet, text
 from fewshot_cli.data.tables.encoding import Kept
 from fewshot_cli.data.tables.table import Array, Table, Words
 from fewshot_cli.settings.errors import UserError, nearest
-from fewshot_cli.settings.schema import DataConfig, Missing, Role, Shapes, key
+from fewshot_cli.settings.schema import DataConfig, Missing, Shapes, key
 
 ENDINGS = (*text.SEPARATORS, ".parquet", ".npz")
 
@@ -51,9 +51,6 @@ class TableConfig(DataConfig):
     )
     min_rows: int | None = key(
         None, shapes=Shapes.tasks, above=0, help="of a class or task, or it is left out"
-    )
-    kept_in: str | None = key(
-        None, role=Role.fact, help="the data.json by which `evaluate` reads the table"
     )
 
     @property
@@ -91,12 +88,10 @@ def load(config: TableConfig, cache_dir: str, device: torch.device) -> ArrayTask
     alone = splits["valid"] is not splits["train"]
     rows["valid"] = rows_of(splits["valid"]) if alone else rows["train"]
 
-    fills = config.missing is Missing.median
-    encoding.refuse_missing(table, fills)
     shared = table.keys[str(label)] if config.shared else None
-    kept = _kept(config.kept_in) or encoding.learned(
-        table, rows["train"], config.standardise, fills, shared
-    )
+    kept, fills = _kept(config.kept_in), config.missing is Missing.median
+    encoding.refuse_missing(table, fills and (kept is None or kept.median is not None))
+    kept = kept or encoding.learned(table, rows["train"], config.standardise, fills, shared)
     x, y = encoding.encode(table, kept)
     of_rows: Tensor | None = None
     if config.regression:

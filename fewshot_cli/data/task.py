@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Protocol
 
@@ -39,8 +39,8 @@ class TaskBatch:
     query_x: Tensor
     query_y: Tensor
     classes: Tensor | None = None
-    shared: bool = False
-    unit: Tensor | None = None
+    shared: bool = field(default=False, kw_only=True)
+    unit: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.support_x)
@@ -50,8 +50,9 @@ class TaskBatch:
         for first in range(0, len(self), size):
             part = slice(first, first + size)
             classes = None if self.classes is None else self.classes[part]
-            fields = (field[part] for field in self.fields())
-            yield TaskBatch(*fields, classes, self.shared, self.unit)
+            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
+            fields = support_x, support_y, query_x, query_y
+            yield TaskBatch(*fields, classes, shared=self.shared, unit=self.unit)
 
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y

@@ -42,9 +42,12 @@ class Metrics:
     accuracy_ci95: float | None
     elapsed_s: float
     tasks_per_s: float
+    # Of regression, and no columns, since the header of an earlier run's file has none.
+    rmse: float | None = None
+    rmse_ci95: float | None = None
 
 
-COLUMNS = [field.name for field in fields(Metrics)]
+COLUMNS = [field.name for field in fields(Metrics) if not field.name.startswith("rmse")]
 ENDINGS = COMPLETED, RUNNING, FAILED, INTERRUPTED = "completed", "running", "failed", "interrupted"
 ASIDE = ".tmp"  # ends the name of a file that is not whole yet
 KILLED = "its process was killed"
@@ -116,7 +119,9 @@ class RunDirectory:
             FileNotFoundError: somebody took the file away; a new one would lack the earlier rows.
         """
         lines = io.StringIO()
-        csv.DictWriter(lines, COLUMNS, lineterminator="\n").writerows(map(asdict, rows))
+        csv.DictWriter(lines, COLUMNS, extrasaction="ignore", lineterminator="\n").writerows(
+            map(asdict, rows)
+        )
         with self.metrics.open("r+", encoding="utf-8", newline="") as file:
             file.seek(0, os.SEEK_END)
             file.write(lines.getvalue())

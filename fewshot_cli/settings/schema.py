@@ -270,6 +270,9 @@ class DataConfig(Group):
         shapes=Shapes.tasks,
         help="classes that `evaluate` does not test with split=test, as the run has met them",
     )
+    kept_in: str | None = key(
+        None, role=Role.fact, help="the data.json of the run by which `evaluate` reads a table"
+    )
     split_seed: int = key(0, shapes=Shapes.tasks, least=0, help="of the lot that splits classes")
     rotations: Rotations = key(
         Rotations.none, shapes=Shapes.tasks, help="splits with every class turned, as new classes"

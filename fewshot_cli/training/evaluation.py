@@ -159,6 +159,7 @@ def metrics(
     loss, loss_ci95 = found[LOSS]
     accuracy, accuracy_ci95 = found.get(ACCURACY, (None, None))
     tasks = len(scores.loss)
+    rmse = (None, None) if scores.accuracy is not None else mean_ci95(scores.loss.sqrt())
     return Metrics(
         iteration,
         split,
@@ -170,6 +171,8 @@ def metrics(
         accuracy_ci95,
         elapsed_s=round(time.monotonic() - start, 3),
         tasks_per_s=round(tasks / max(seconds, 1e-9), 3),
+        rmse=rmse[0],
+        rmse_ci95=rmse[1],
     )
 
 

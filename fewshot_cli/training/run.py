@@ -346,6 +346,7 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
                     "loss_ci95": row.loss_ci95 if math.isfinite(row.loss) else None,
                     "accuracy": row.accuracy,
                     "accuracy_ci95": row.accuracy_ci95,
+                    **_rmse(row),
                 }
                 for row in tested
             ],
@@ -356,6 +357,17 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
             **{name: version(name) for name in ("fewshot", "torch", "learn2learn", "hydra-core")},
         },
         "git_commit": _git_commit(),
+    }
+
+
+def _rmse(row: Metrics) -> dict[str, float | None]:
+    """Of regression, in the unit of its target."""
+    if row.rmse is None:
+        return {}
+    finite = math.isfinite(row.rmse)
+    return {
+        "rmse": row.rmse if finite else None,
+        "rmse_ci95": row.rmse_ci95 if finite else None,
     }
 
 

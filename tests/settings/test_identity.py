@@ -40,7 +40,8 @@ def choosing(key: str) -> list[str]:
         return []
     for option in choices.options(group):
         if name in keys(choices.own_keys(group, option.content()["kind"])):
-            return [f"{group}={option.name}"]
+            no_images = ["model=mlp"] if option.name == "table" else []
+            return [f"{group}={option.name}", *no_images]
     return []
 
 

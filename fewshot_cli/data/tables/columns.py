@@ -184,7 +184,7 @@ def _numbers(file: File, values: Any, name: str, at: int) -> Array:
             "among numbers; expected a number"
         )
     with np.errstate(over="ignore"):
-        numbers = found.to_numpy(np.float32, na_value=np.nan)
+        numbers: Array = found.to_numpy(np.float32, na_value=np.nan)
     infinite = np.isinf(numbers)
     if infinite.any():
         row = int(infinite.argmax())

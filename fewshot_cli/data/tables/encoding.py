@@ -83,7 +83,8 @@ def _words_of(words: Words, train: Array) -> list[str]:
 
 def _channels(x: Array) -> Array:
     """`[n, F]` as `[n, F, 1]`, `[n, C, ...]` as `[n, C, rest]`."""
-    return x.reshape(len(x), x.shape[1], math.prod(x.shape[2:]))
+    channels: Array = x.reshape(len(x), x.shape[1], math.prod(x.shape[2:]))
+    return channels
 
 
 def _moments(
@@ -99,7 +100,8 @@ def _moments(
         for at in range(0, len(train), BLOCK):
             block = every[train[at : at + BLOCK]].astype(np.float64)
             total += of(block if fill is None else np.where(np.isnan(block), fill, block))
-        return total / max(1, count)
+        mean: Array = total / max(1, count)
+        return mean
 
     mean = blocks(lambda block: block.sum((0, 2)))
     scale = np.sqrt(blocks(lambda block: np.square(block - mean[:, None]).sum((0, 2))))
