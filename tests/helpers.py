@@ -260,12 +260,28 @@ def little_table(folder: Path, classes: int = 18) -> Path:
     return path
 
 
+def little_python(folder: Path) -> Path:
+    """A user's own file, of 18 classes with 18 rows each."""
+    path = folder / f"tasks of {os.getpid()}.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "import numpy as np\n"
+        "def arrays():\n"
+        "    y = np.arange(18).repeat(18)\n"
+        "    noise = np.random.default_rng(0).normal(size=(324, 3))\n"
+        "    return {'x': y[:, None] * [1, -1, 2] + noise, 'y': y}\n"
+    )
+    return path
+
+
 def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":
         return ["data=sinusoid", "ways=1"]
     if data == "table":
         return ["data=table", f"data.root='{little_table(folder)}'", "data.label=species"]
+    if data == "python":
+        return ["data=python", f"data.module='{little_python(folder)}'", "data.trust=true"]
     if data == "folder":
         shares = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
         root = folder / f"a folder of {os.getpid()}"  # made once in each test process

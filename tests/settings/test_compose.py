@@ -14,7 +14,7 @@ from fewshot_cli.settings.schema import Config, recorded
 
 
 def compatible(data: str) -> list[str]:
-    no_images = ["model=mlp"] if data in ("sinusoid", "table") else []
+    no_images = ["model=mlp"] if data in ("sinusoid", "table", "python") else []
     return [f"data={data}", *no_images]
 
 

@@ -40,7 +40,7 @@ def choosing(key: str) -> list[str]:
         return []
     for option in choices.options(group):
         if name in keys(choices.own_keys(group, option.content()["kind"])):
-            no_images = ["model=mlp"] if option.name == "table" else []
+            no_images = ["model=mlp"] if option.name in ("table", "python") else []
             return [f"{group}={option.name}", *no_images]
     return []
 
