@@ -30,11 +30,12 @@ from torch import Tensor
 from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.folder import by_lot
 from fewshot_cli.data.images.splits import SPLITS
+from fewshot_cli.data.tables.groups import Groups, told
+from fewshot_cli.data.tables.table import Array, Words
 from fewshot_cli.data.task import TaskBatch, TaskShape
 from fewshot_cli.settings.errors import UserError, in_short, nearest
 from fewshot_cli.settings.schema import DataConfig, Predicts, Role, Shapes, key
 
-Array = np.ndarray[Any, Any]
 FIELDS = ("support_x", "support_y", "query_x", "query_y")
 
 
@@ -226,32 +227,26 @@ def _of_arrays(
             f"data.predicts={config.predicts.value}: {where} gives {'' if grouped else 'a '}"
             f"{'no task' if grouped else 'task'}; expected {'one' if grouped else 'none'}"
         )
-    codes, names = _words(where, "task" if grouped else "y", of_each["task" if grouped else "y"])
-    counts = np.bincount(codes, minlength=len(names))
-    sizes = {name: int(count) for name, count in zip(names, counts, strict=True)}
-    chosen = by_lot(sizes, config)
+    name = "task" if grouped else "y"
+    words = _words(where, name, of_each[name])
+    groups = Groups(words)
+    chosen = by_lot(groups.sizes, config)
     if "split" in of_each:
-        chosen = _told(where, codes, names, *_words(where, "split", of_each["split"]))
+        said = _words(where, "split", of_each["split"])
+        what = "task" if grouped else "class"
+        chosen = told(words, said, where, lambda row: f"row {row}", "split", what)
     chosen |= {"valid": chosen["valid"] or chosen["train"]}
-    order, ends = np.argsort(codes, kind="stable"), counts.cumsum()
-    places = {name: place for place, name in enumerate(names)}
-
-    def rows(split: str) -> Tensor:
-        at = [places[name] for name in chosen[split]]
-        parts = [order[ends[place] - counts[place] : ends[place]] for place in at]
-        return torch.from_numpy(np.concatenate([order[:0], *parts]))
-
     y, outputs = None, None
     if config.regression:
         y = torch.from_numpy(_numbers(f"{where}: y", of_each["y"]))
         outputs = y.shape[1] if y.dim() == 2 else 1
     elif grouped:
-        labels, classes = _words(where, "y", of_each["y"])
-        y, outputs = torch.from_numpy(labels), len(classes)
+        labels = _words(where, "y", of_each["y"])
+        y, outputs = torch.from_numpy(labels.codes), len(labels.names)
     return ArrayTasks(
         torch.from_numpy(_numbers(f"{where}: x", x)),
-        {split: rows(split) for split in SPLITS},
-        {split: {name: sizes[name] for name in chosen[split]} for split in SPLITS},
+        {split: torch.from_numpy(groups.rows(chosen[split])) for split in SPLITS},
+        {split: {name: groups.sizes[name] for name in chosen[split]} for split in SPLITS},
         device,
         y,
         outputs,
@@ -259,33 +254,12 @@ def _of_arrays(
     )
 
 
-def _words(where: str, name: str, values: Array) -> tuple[Array, list[str]]:
-    """Whole numbers or words `[n]`, as places, int64, in their sorted names."""
+def _words(where: str, name: str, values: Array) -> Words:
+    """Whole numbers or words `[n]`, int64 codes."""
     if values.ndim != 1 or values.dtype.kind not in "iubU":
         raise UserError(
             f"{where}: {name} is {values.dtype} of shape {list(values.shape)}; expected whole "
             "numbers or words [n]"
         )
     found, codes = np.unique(values, return_inverse=True)
-    return codes.astype(np.int64), [str(each) for each in found]
-
-
-def _told(
-    where: str, codes: Array, names: list[str], of_rows: Array, splits: list[str]
-) -> dict[str, list[str]]:
-    """The classes or tasks of each split, as `split` says of their rows."""
-    for word in splits:
-        if word not in SPLITS:
-            raise UserError(f"{where}: split has {word}; expected {', '.join(SPLITS)}")
-    of = np.empty(len(names), np.int64)
-    of[codes] = of_rows
-    wrong = np.flatnonzero(of[codes] != of_rows)
-    if len(wrong):
-        raise UserError(
-            f"{where}: {names[codes[wrong[0]]]} is in two splits, by row {int(wrong[0])}; expected "
-            "one"
-        )
-    return {
-        split: [name for name, place in zip(names, of, strict=True) if splits[place] == split]
-        for split in SPLITS
-    }
+    return Words(codes.astype(np.int64), [str(each) for each in found])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from fewshot_cli.data.folder import by_lot
 from fewshot_cli.data.images.splits import SPLITS
 from fewshot_cli.data.tables import columns, encoding, npz, parquet, text
 from fewshot_cli.data.tables.encoding import Kept
+from fewshot_cli.data.tables.groups import Groups, told
 from fewshot_cli.data.tables.table import Array, Table, Words
-from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import DataConfig, Missing, Shapes, key
 
 ENDINGS = (*text.SEPARATORS, ".parquet", ".npz")
@@ -73,20 +74,11 @@ def load(config: TableConfig, cache_dir: str, device: torch.device) -> ArrayTask
     groups = table.keys[config.task or str(label)]
     for name, words in table.keys.items():
         _refuse_empty(table, name, words)
-    order = np.argsort(groups.codes, kind="stable")
-    counts = np.bincount(groups.codes, minlength=len(groups.names))
-    places = {name: place for place, name in enumerate(groups.names)}
-    sizes = {name: int(count) for name, count in zip(groups.names, counts, strict=True)}
-    splits = _splits(table, groups, sizes, config)
-    ends = counts.cumsum()
-
-    def rows_of(names: Iterable[str]) -> Array:
-        parts = [order[ends[at] - counts[at] : ends[at]] for at in map(places.__getitem__, names)]
-        return np.concatenate([order[:0], *parts])
-
-    rows = {split: rows_of(names) for split, names in splits.items() if split != "valid"}
+    by_group = Groups(groups)
+    splits = _splits(table, groups, by_group.sizes, config)
+    rows = {split: by_group.rows(names) for split, names in splits.items() if split != "valid"}
     alone = splits["valid"] is not splits["train"]
-    rows["valid"] = rows_of(splits["valid"]) if alone else rows["train"]
+    rows["valid"] = by_group.rows(splits["valid"]) if alone else rows["train"]
 
     shared = table.keys[str(label)] if config.shared else None
     kept, fills = _kept(config.kept_in), config.missing is Missing.median
@@ -102,7 +94,7 @@ def load(config: TableConfig, cache_dir: str, device: torch.device) -> ArrayTask
     return ArrayTasks(
         torch.from_numpy(x),
         {split: torch.from_numpy(rows[split]) for split in SPLITS},
-        {split: {name: sizes[name] for name in splits[split]} for split in SPLITS},
+        {split: {name: by_group.sizes[name] for name in splits[split]} for split in SPLITS},
         device,
         of_rows,
         y.shape[1] if config.regression else None if shared is None else len(kept.classes or ()),
@@ -216,46 +208,11 @@ def _splits(
     elif config.split == "random":
         chosen = by_lot(sizes, dataclasses.replace(config, min_images=config.min_rows))
     else:
-        chosen = _told(table, groups, config)
+        column, what = f"column {config.split}", "task" if config.task else "class"
+        said = table.keys[config.split]
+        chosen = told(groups, said, str(table.path), table.where, column, what)
     chosen = {split: [name for name in names if name in large] for split, names in chosen.items()}
     return chosen | {"valid": chosen["valid"] or chosen["train"]}
-
-
-def _told(table: Table, groups: Words, config: TableConfig) -> dict[str, list[str]]:
-    """As the column `data.split` says.
-
-    Raises:
-        UserError: it says another word, or two for one class or task.
-    """
-    words = table.keys[config.split]
-    for place, word in enumerate(words.names):
-        if word not in SPLITS:
-            row = int((words.codes == place).argmax())
-            raise UserError(
-                f"{table.path}: {table.where(row)}, column {config.split}: {word}; expected "
-                f"{nearest(word, SPLITS)}"
-            )
-    of_group = np.empty(len(groups.names), np.int32)
-    of_group[groups.codes] = words.codes
-    wrong = np.flatnonzero(of_group[groups.codes] != words.codes)
-    if len(wrong):
-        row = int(wrong[0])
-        code = groups.codes[row]
-        other = int(((groups.codes == code) & (words.codes == of_group[code])).argmax())
-        what = "task" if config.task else "class"
-        raise UserError(
-            f"{table.path}: {what} {groups.names[code]} is in two splits, "
-            f"{words.names[words.codes[row]]} in {table.where(row)} and "
-            f"{words.names[words.codes[other]]} in {table.where(other)}; expected one"
-        )
-    return {
-        split: [
-            name
-            for name, code in zip(groups.names, of_group.tolist(), strict=True)
-            if words.names[code] == split
-        ]
-        for split in SPLITS
-    }
 
 
 def _labels(

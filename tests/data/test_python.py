@@ -197,10 +197,10 @@ def draw(given: str) -> str:
         (arrays("'x': x / x, 'y': y"), r": arrays: x: row 0 has NaN or infinity", []),
         (arrays("'x': x * 1e300, 'y': y"), r": arrays: x: row 0 has NaN or infinity", []),
         (arrays("'x': x.astype(str), 'y': y"), r": arrays: x has <U\d+; expected numbers", []),
-        (arrays("'x': x, 'y': y, 'split': y"), r": split has 0; expected train, valid", []),
+        (arrays("'x': x, 'y': y, 'split': y"), r": row 0, split: 0; expected test, tra", []),
         (
             arrays("'x': x, 'y': y, 'split': np.where(x[:, 0] < 4, 'train', 'test')"),
-            r": arrays: 0 is in two splits, by row \d; expected one",
+            r": arrays: class 0 is in two splits, .* in row \d+ and .* in row \d+; expected one",
             [],
         ),
         (arrays("'x': x, 'y': y, 'task': y"), r"^data.predicts=classes: .* a task; expected n", []),
