@@ -58,6 +58,10 @@ class ArrayTasks:
         }
         self._firsts = {split: counts.cumsum(0) - counts for split, counts in self._counts.items()}
 
+    def groups(self, split: str) -> int | None:
+        """How many tasks there are; None where tasks are made of classes."""
+        return None if self.y is None else len(self._counts[split])
+
     def sample(
         self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
     ) -> TaskBatch:
