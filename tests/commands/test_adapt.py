@@ -99,10 +99,10 @@ def test_a_model_can_be_saved_without_a_query(here: Path, fewshot: Command) -> N
         (["run", "--support", "SUPPORT", "--query", "nowhere"], "nowhere: No such file"),
         (["nothing", "--support", "SUPPORT", "--query", "QUERY"], "nothing: expected a run dir"),
         (["run", "--query", "QUERY"], "Missing option '--support'"),
-        (["run", "--support", "SUPPORT"], "expected --query DIR, --save FILE or both"),
+        (["run", "--support", "SUPPORT"], "expected --query, --save FILE or both"),
         (
             ["run", "--support", "SUPPORT", "--save", "model.pt", "--out", "there"],
-            "--out there: nothing is judged; expected --query DIR too",
+            "--out there: nothing is judged; expected --query too",
         ),
         (
             ["run", "--support", "SUPPORT", "--query", "QUERY", "--save", "model.txt"],

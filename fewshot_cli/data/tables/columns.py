@@ -76,8 +76,17 @@ def features_of(
     return found
 
 
-def read(file: File, features: list[str], keys: list[str], targets: list[str]) -> Table:
+def read(
+    file: File,
+    features: list[str],
+    keys: list[str],
+    targets: list[str],
+    worded: list[str] | None = None,
+) -> Table:
     """Every part of a file, each value once.
+
+    Args:
+        worded: the features that are of words, where that is known; none: the first rows say so.
 
     Raises:
         UserError: a column cannot be used; names it, and the line where that can be told.
@@ -86,9 +95,10 @@ def read(file: File, features: list[str], keys: list[str], targets: list[str]) -
     [first, *_] = [*file.frames(columns, keys, FIRST)] or [None]
     if first is None or not len(first):
         raise UserError(f"{file.path}: has a header and no rows; expected rows")
-    worded = [name for name in features if _is_words(file, first[name], name)]
+    told = worded is not None
+    worded = worded or [name for name in features if not told and is_words(file, first, name)]
     for name in targets:
-        if _is_words(file, first[name], name, target=True):
+        if is_words(file, first, name, target=True):
             raise UserError(
                 f"data.target={name}: {file.path} has words there; expected numbers, or "
                 f"data.label={name} for classes"
@@ -112,8 +122,8 @@ def read(file: File, features: list[str], keys: list[str], targets: list[str]) -
                 into[here, place] = _numbers(file, part[name], name, at)
         for name, so_far in texts.items():
             so_far.put(at, part[name])
-            if name in worded and len(so_far.places) > MOST_WORDS:
-                raise UserError(_is_text(file, name, len(so_far.places), at + len(part)))
+            if name in worded and not told and len(so_far.places) > MOST_WORDS:
+                raise UserError(is_text(file, name, len(so_far.places), at + len(part)))
         at += len(part)
     whole = {name: so_far.whole(at) for name, so_far in texts.items()}
     return Table(
@@ -128,14 +138,15 @@ def read(file: File, features: list[str], keys: list[str], targets: list[str]) -
     )
 
 
-def _is_words(file: File, values: Any, name: str, target: bool = False) -> bool:
-    """Of which kind a column is, by its first rows.
+def is_words(file: File, first: Any, name: str, target: bool = False) -> bool:
+    """Of which kind a column is, by the frame of the first rows.
 
     Raises:
         UserError: it is a date, or a text.
     """
     import pandas as pd
 
+    values = first[name]
     if pd.api.types.is_datetime64_any_dtype(values):
         raise UserError(_is_date(file, name))
     if pd.api.types.is_bool_dtype(values):
@@ -149,7 +160,7 @@ def _is_words(file: File, values: Any, name: str, target: bool = False) -> bool:
     if bool(there.head(100).str.match(DATE).all()):
         raise UserError(_is_date(file, name))
     if not target and there.nunique() > MOST_WORDS:
-        raise UserError(_is_text(file, name, there.nunique(), len(values)))
+        raise UserError(is_text(file, name, there.nunique(), len(values)))
     return True
 
 
@@ -160,7 +171,7 @@ def _is_date(file: File, name: str) -> str:
     )
 
 
-def _is_text(file: File, name: str, words: int, rows: int) -> str:
+def is_text(file: File, name: str, words: int, rows: int) -> str:
     return (
         f"{file.path}: column {name} has {words} different words in {rows} rows, which is text; "
         f"expected numbers or at most {MOST_WORDS} categories, or data.drop={name}"

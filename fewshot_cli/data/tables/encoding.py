@@ -162,7 +162,7 @@ def encode(table: Table, kept: Kept) -> tuple[Array, Array]:
     """float32 `x [n, ...]` and targets `[n, D]`, made in place where nothing is a category."""
     if list(table.x.shape[1:]) != kept.shape:
         raise UserError(
-            f"data.root={table.path}: a row has shape {list(table.x.shape[1:])}; expected "
+            f"{table.path}: a row has shape {list(table.x.shape[1:])}; expected "
             f"{kept.shape}, as the run was trained on"
         )
     _fill(table.x, kept.median)

@@ -90,6 +90,27 @@ def _floats(path: Path, name: str, member: IO[bytes]) -> Array:
     return found
 
 
+def names(path: Path) -> list[str]:
+    """Of the arrays of a file. Raises UserError: it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: {in_short(error)}; expected a whole .npz") from error
+
+
+def flat(path: Path, rows: int) -> dict[str, Array]:
+    """The arrays with one number or word for each of so many rows, as they are."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in names(path):
+            with archive.open(f"{name}.npy") as member:
+                shape, _, _ = _head(path, name, member)
+            if shape == (rows,):
+                found[name] = _one(path, name, archive, rows)
+    return found
+
+
 def _head(path: Path, name: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = npy.read_magic(member)
