@@ -218,6 +218,8 @@ def untrained(run: Path, *overrides: str) -> Path:
     setup = prepare(config(*overrides))
     directory.begin(setup.config)
     checkpoints.save(directory.best, setup.algorithm, 0)
+    if (kept := getattr(setup.source, "kept", None)) is not None:
+        directory.write_data(kept)
     return run
 
 

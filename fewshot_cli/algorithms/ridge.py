@@ -36,7 +36,8 @@ class Ridge(NearestMean):
 
     def _to_targets(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         of_x, of_y = features.mean(1, keepdim=True), targets.mean(1, keepdim=True)
-        weight = self._solved(features - of_x, targets - of_y)
+        # Doubles, since more rows than features leave a matrix that floats take for singular.
+        weight = self._solved((features - of_x).double(), (targets - of_y).double()).to(features)
         return weight, (of_y - of_x @ weight.mT)[:, 0]
 
     def _solved(self, features: Tensor, targets: Tensor) -> Tensor:

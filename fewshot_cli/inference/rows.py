@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot_cli.data.tables import encoding, npz, reading, text
+from fewshot_cli.data.tables import encoding, npz, parquet, reading, text
 from fewshot_cli.data.tables.encoding import Kept
 from fewshot_cli.data.tables.table import Table
 from fewshot_cli.inference.images import query_files
@@ -88,7 +88,7 @@ class Rows:
             own = pd.DataFrame(npz.flat(path, len(table.x)))
             own.insert(0, "row", np.arange(len(own)), allow_duplicates=True)
         elif ending == ".parquet":
-            own = pd.read_parquet(path)
+            own = parquet.whole(path)
         else:
             separator = text.SEPARATORS[ending]
             own = pd.read_csv(

@@ -213,6 +213,31 @@ def arrays(**given: Any) -> Callable[[Path], Path]:
 GOOD = "name,x,z\n" + "".join(f"{name},{n}.5,{n}\n" for name in "abcdef" for n in range(4))
 SPLIT = "who,x,y,when\n" + "".join(f"p{n},{n},{n},train\np{n},1,2,train\n" for n in range(4))
 X = np.ones((8, 2))
+
+
+def parquet(frame: pd.DataFrame) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        frame.to_parquet(folder / "t.parquet")
+        return folder / "t.parquet"
+
+    return write
+
+
+def cut_parquet(folder: Path) -> Path:
+    path = parquet(panel().rename(columns={"who": "name"}))(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def damaged_parquet(folder: Path) -> Path:
+    """The first page of values is of zeros; the footer is whole."""
+    path = parquet(panel().rename(columns={"who": "name"}))(folder)
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    return path
+
+
 WRONG: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "no such column": (
         text(GOOD),
@@ -307,7 +332,14 @@ WRONG: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "folder": (lambda folder: folder, FLOWERS, r"is a folder; expected a file, or data=folder"),
     "no file": (lambda folder: folder / "no.csv", FLOWERS, r"no.csv: no such file"),
     "other ending": (text(GOOD, "t.xlsx"), FLOWERS, r"expected a file .csv, .tsv"),
-    "no parquet": (text(b"PAR1xxxx", "t.parquet"), FLOWERS, r"pyarrow|expected whole Parquet"),
+    "no parquet": (text(b"PAR1xxxx", "t.parquet"), FLOWERS, r"expected whole Parquet"),
+    "truncated parquet": (cut_parquet, FLOWERS, r"t.parquet: .*; expected whole Parquet"),
+    "damaged parquet": (damaged_parquet, FLOWERS, r"t.parquet: .*; expected whole Parquet"),
+    "parquet of lists": (
+        parquet(pd.DataFrame({"name": ["a", "b"], "x": [[1], [2, 3]]})),
+        [*FLOWERS, "data.target=x"][:1],
+        r"t.parquet",
+    ),
     "no npz": (text("x", "a.npz"), [], r"expected a whole .npz"),
     "no x": (arrays(z=X, y=X), [], r"has no array x; it has z, y"),
     "no y": (arrays(x=X), [], r"data.label=y: .* has no array y"),
@@ -379,3 +411,22 @@ def test_a_column_in_many_parts_is_the_same_column(
     assert torch.equal(whole.x, parts.x)
     assert whole.kept == parts.kept
     assert json.loads(json.dumps(whole.kept)) == whole.kept
+
+
+@pytest.mark.parametrize("index", [None, "who", "x"])
+def test_parquet_is_the_same_table_as_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str | None
+) -> None:
+    """Whatever pandas has for an index, which it keeps among the columns."""
+    frame = panel()
+    csv = load(written(tmp_path, frame), *PANEL, "data.split=when")
+    monkeypatch.setattr("fewshot_cli.data.tables.parquet.ROWS", 7)
+    frame.index += 3
+    if index is not None:
+        frame = frame.set_index(index)
+    frame.to_parquet(tmp_path / "t.parquet")
+    other = load(tmp_path / "t.parquet", *PANEL, "data.split=when", "data.features=[x,sex]")
+    assert (other.kept, other.sizes) == (csv.kept, csv.sizes)
+    assert torch.equal(other.x, csv.x)
+    plain = load(tmp_path / "t.parquet", *PANEL, "data.split=when")
+    assert plain.input_shape == csv.input_shape

@@ -119,7 +119,7 @@ def read(
         here = slice(at, at + len(part))
         for names, into in ((numbers, x), (targets, y)):
             for place, name in enumerate(names):
-                into[here, place] = _numbers(file, part[name], name, at)
+                into[here, place] = floats(file, part[name], name, at)
         for name, so_far in texts.items():
             so_far.put(at, part[name])
             if name in worded and not told and len(so_far.places) > MOST_WORDS:
@@ -178,7 +178,7 @@ def is_text(file: File, name: str, words: int, rows: int) -> str:
     )
 
 
-def _numbers(file: File, values: Any, name: str, at: int) -> Array:
+def floats(file: File, values: Any, name: str, at: int) -> Array:
     """float32 `[rows]`, with NaN where there is none.
 
     Raises:

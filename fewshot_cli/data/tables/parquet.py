@@ -11,6 +11,7 @@ from typing import Any
 from fewshot_cli.settings.errors import UserError, in_short
 
 ROWS = 2**16  # at once
+INDEX = "__index_level_"  # begins the column in which pandas keeps an index without a name
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Parquet:
         seen = 0
         try:
             for part in pyarrow.parquet.ParquetFile(self.path).iter_batches(ROWS, columns=columns):
-                frame = part.to_pandas()[columns]
+                frame = part.to_pandas(ignore_metadata=True)[columns]
                 for name in words:
                     there = frame[name].notna()
                     frame[name] = frame[name].astype("str").where(there)
@@ -63,4 +64,13 @@ def survey(path: Path) -> Parquet:
     rows = found.metadata.num_rows
     if not rows:
         raise UserError(f"{path}: has no rows; expected rows")
-    return Parquet(path, list(found.schema_arrow.names), rows + 1, fingerprint)
+    header = [name for name in found.schema_arrow.names if not name.startswith(INDEX)]
+    return Parquet(path, header, rows + 1, fingerprint)
+
+
+def whole(path: Path) -> Any:
+    """All columns of a file that `survey` has seen, as a pandas frame."""
+    import pyarrow.parquet
+
+    frame = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
+    return frame[[name for name in frame if not name.startswith(INDEX)]]
