@@ -53,7 +53,7 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
     setup = prepare(config, ["test"])
     iteration = checkpoints.fill(path, setup.algorithm, state, any_ways=True)
     if every_class:
-        say(_what_is_left_out(left_out))
+        say(_what_is_left_out(left_out, config.data.grouped))
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
     with directory.recorded(again=command(run, overrides)):
@@ -63,7 +63,7 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
             found["test"]["left_out"] = left_out
         directory.write_summary(found)
     more = [word for word in overrides if not word.lstrip("+").startswith("eval.tasks=")]
-    result.show(directory, command(run, [*more, "eval.tasks=2000"]))
+    result.show(directory, command(run, more))
 
 
 def _tests_every_class(data: DataConfig) -> bool:
@@ -83,14 +83,16 @@ def _leave_out(data: Any, met: set[str] | None) -> int | None:
     return len(data.left_out)
 
 
-def _what_is_left_out(count: int | None) -> str:
+def _what_is_left_out(count: int | None, grouped: bool) -> str:
+    one, many = ("task", "tasks") if grouped else ("class", "classes")
     if count is None:
         return (
-            "Nothing is left out: which classes the run was trained on cannot be told, since it "
+            f"Nothing is left out: which {many} the run was trained on cannot be told, since it "
             "has no splits.csv and its data is gone or is not what it was"
         )
-    classes = "1 class" if count == 1 else f"{count} classes"
-    return f"Left out {classes} that the run was trained or validated on"
+    return (
+        f"Left out {count} {one if count == 1 else many} that the run was trained or validated on"
+    )
 
 
 def command(run: Path, overrides: list[str]) -> str:

@@ -12,6 +12,7 @@ from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import measure
 from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
 
+MORE = 2000  # tasks of a better test
 FEW = 4  # times the ways: with fewer classes in the test, much depends on which they are
 
 
@@ -19,7 +20,7 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     """Print a meta-test by adaptation step, where its files are and what to type next.
 
     Args:
-        following: what to type next; none: a test of this run with more tasks.
+        following: what to type next, with more tasks; none: a test of this run.
     """
     summary = directory.read(directory.summary)
     test = summary["test"]
@@ -47,7 +48,14 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     console.print(table)
     print(f"Files: {shown(directory.path)}")
     run = quote(str(shown(directory.path)))
-    print(f"Next:  {following or f'fewshot evaluate {run} eval.tasks=2000'}")
+    more = f"eval.tasks={more_tasks(summary)}"
+    print(f"Next:  {following or f'fewshot evaluate {run}'} {more}")
+
+
+def more_tasks(summary: dict[str, Any]) -> int:
+    """That a better test has; where tasks are there by name, no more than there are."""
+    there = summary["test"].get("classes")
+    return min(MORE, there) if summary["ways"] == 1 and there else MORE
 
 
 def line(directory: RunDirectory) -> str:

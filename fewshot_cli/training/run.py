@@ -122,13 +122,18 @@ def _tell_who_idles(setup: Setup) -> None:
 def _tell_splits(
     splits: Mapping[str, Mapping[str, int]], config: Config, directory: RunDirectory
 ) -> None:
-    """splits.csv, and a line where meta-validation has no classes of its own."""
+    """splits.csv, and a line where meta-validation has no classes of its own, or tasks repeat."""
     directory.write_splits(splits)
     groups = "tasks" if config.data.grouped else "classes"
     if config.algo.meta_trains and splits["valid"] == splits["train"]:
         say(
             f"Meta-validation draws from the {len(splits['train'])} {groups} of meta-train and "
             f"only chooses the checkpoint; meta-test has {len(splits['test'])} others"
+        )
+    if config.data.grouped and config.eval.tasks > len(splits["test"]):
+        say(
+            f"eval.tasks={config.eval.tasks}: meta-test has {len(splits['test'])} tasks, which are "
+            "tested more than once, each time with other rows"
         )
 
 

@@ -30,7 +30,14 @@ class Parquet:
 
         seen = 0
         try:
-            for part in pyarrow.parquet.ParquetFile(self.path).iter_batches(ROWS, columns=columns):
+            file = pyarrow.parquet.ParquetFile(self.path)
+            for name in columns:
+                if pyarrow.types.is_nested(kind := file.schema_arrow.field(name).type):
+                    raise UserError(
+                        f"{self.path}: column {name} has {kind} in each row; expected a number or "
+                        f"a word, or data.drop={name}"
+                    )
+            for part in file.iter_batches(ROWS, columns=columns):
                 frame = part.to_pandas(ignore_metadata=True)[columns]
                 for name in words:
                     there = frame[name].notna()
