@@ -218,6 +218,8 @@ def untrained(run: Path, *overrides: str) -> Path:
     setup = prepare(config(*overrides))
     directory.begin(setup.config)
     checkpoints.save(directory.best, setup.algorithm, 0)
+    if (kept := getattr(setup.source, "kept", None)) is not None:
+        directory.write_data(kept)
     return run
 
 
@@ -246,10 +248,42 @@ def photographs(root: Path, photos: list[Path] | None = None, across: int = 6) -
     return root
 
 
+def little_table(folder: Path, classes: int = 18) -> Path:
+    """A CSV of flowers: numbers, a category and the class, of 17 to 19 rows each."""
+    path = folder / f"flowers of {os.getpid()}.csv"
+    if not path.exists():
+        draw, lines = random.Random(0), ["length,species,width,colour"]
+        for number in range(classes):
+            for _ in range(17 + number % 3):
+                length, width = draw.gauss(number, 1), draw.gauss(-number, 2)
+                lines.append(f"{length},s{number:02},{width},{draw.choice(['red', 'blue'])}")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def little_python(folder: Path) -> Path:
+    """A user's own file, of 18 classes with 18 rows each."""
+    path = folder / f"tasks of {os.getpid()}.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "import numpy as np\n"
+        "def arrays():\n"
+        "    y = np.arange(18).repeat(18)\n"
+        "    noise = np.random.default_rng(0).normal(size=(324, 3))\n"
+        "    return {'x': y[:, None] * [1, -1, 2] + noise, 'y': y}\n"
+    )
+    return path
+
+
 def choosing(data: str, folder: Path) -> list[str]:
     """The overrides that choose a data set and what it needs, with files of its own in `folder`."""
     if data == "sinusoid":
         return ["data=sinusoid", "ways=1"]
+    if data == "table":
+        return ["data=table", f"data.root='{little_table(folder)}'", "data.label=species"]
+    if data == "python":
+        return ["data=python", f"data.module='{little_python(folder)}'", "data.trust=true"]
     if data == "folder":
         shares = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
         root = folder / f"a folder of {os.getpid()}"  # made once in each test process

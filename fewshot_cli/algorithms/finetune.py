@@ -52,11 +52,11 @@ class Finetune(MetaLearner):
             y = tasks.classes.gather(1, y)
         outputs = self.pretrained(x.flatten(0, 1)[None])[0].unflatten(0, y.shape)
         self.add(torch.autograd.grad(losses(outputs, y).mean(), self.weights))
-        return score(outputs, y)
+        return score(outputs, y, tasks.unit)
 
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         body, head, bf16 = self.net.body, self.net.head, self.acceleration.bf16
-        if not tasks.support_y.is_floating_point():
+        if not (tasks.shared or tasks.support_y.is_floating_point()):
             head = _fresh(head, ways=int(tasks.support_y.max()) + 1)
         moving = head if self.config.layers is Layers.head else nn.Sequential(*body, head)
         phi = l2l.wrap(PerTask(moving, bf16), self.config.inner_lr, first_order=True).clone()

@@ -27,6 +27,7 @@ MOST_STEPS = 2000
 @dataclass
 class LogisticConfig(AlgoConfig):
     classifies = True
+    by_way = True
     meta_trains = False
 
 

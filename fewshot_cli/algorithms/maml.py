@@ -76,12 +76,12 @@ class MAML(MetaLearner):
         return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        *gradient, loss, accuracy = self.meta_gradient(*tasks.fields())
+        *gradient, outputs = self.meta_gradient(*tasks.fields())
         self.add(gradient, share=1 / count)
-        return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
+        return score(outputs, tasks.query_y, tasks.unit)
 
     def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
-        """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
+        """d sum over tasks of L_query(phi_k) / d theta; the outputs for the query sets."""
         tasks = TaskBatch(*fields)
         shares = self._shares_of_steps()
         total: Tensor | float = 0.0
@@ -91,8 +91,7 @@ class MAML(MetaLearner):
                 total = total + shares[step] * losses(outputs, tasks.query_y).sum()
         assert isinstance(total, Tensor)
         gradient = torch.autograd.grad(total, self.weights)
-        scores = score(outputs, tasks.query_y)
-        return *gradient, scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
+        return *gradient, outputs.detach()
 
     def _shares_of_steps(self) -> list[float]:
         """How much each phi_j's query loss counts, j = 0..k: at first alike, at last phi_k's."""

@@ -22,6 +22,7 @@ from fewshot_cli.stacked.stacking import PerTask
 @dataclass
 class NCMConfig(AlgoConfig):
     classifies = True
+    by_way = True
     meta_trains = False
 
 

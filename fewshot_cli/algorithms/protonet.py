@@ -32,6 +32,7 @@ from fewshot_cli.stacked.stacking import PerTask
 @dataclass
 class ProtoNetConfig(AlgoConfig):
     classifies = True
+    by_way = True
     moves_body = True
 
 

@@ -60,7 +60,7 @@ class Reptile(MetaLearner):
         )
         self.ended.append(optimizer)
         with torch.no_grad():
-            return score(answers(phi, tasks, self.net), tasks.query_y)
+            return score(answers(phi, tasks, self.net), tasks.query_y, tasks.unit)
 
     def pass_over(self, tasks: int, generator: torch.Generator, training: bool) -> None:
         batch = self.config.inner_batch if training else self.config.eval_inner_batch

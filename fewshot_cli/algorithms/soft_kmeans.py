@@ -27,6 +27,7 @@ from fewshot_cli.stacked.stacking import PerTask
 @dataclass
 class SoftKMeansConfig(AlgoConfig):
     classifies = True
+    by_way = True
     meta_trains = False
     together = True
     temperature: float = key(

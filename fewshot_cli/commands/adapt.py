@@ -29,12 +29,16 @@ def adapt(
     support: Annotated[
         Path,
         typer.Option(
-            "--support", metavar="DIR", help="A folder for each class, with an image or more."
+            "--support",
+            metavar="DIR|FILE",
+            help="A folder for each class, with an image or more; for a run on a table, a table.",
         ),
     ] = ...,  # type: ignore[assignment]
     query: Annotated[
         Path | None,
-        typer.Option("--query", metavar="DIR", help="Images to judge.", show_default=False),
+        typer.Option(
+            "--query", metavar="DIR|FILE", help="Images or rows to judge.", show_default=False
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -92,15 +96,19 @@ def adapt(
     fewshot adapt outputs/runs/NAME --support SUPPORT --query QUERY
 
     fewshot adapt outputs/runs/NAME --support SUPPORT --save model.pt --steps 10 algo.inner_lr=0.4
+
+    Of a run on a table, SUPPORT and QUERY are tables: rows of your own classes, or of one task.
+
+    fewshot adapt outputs/runs/NAME --support mine.csv --query more.csv
     """
     if query is None:
         if save is None:
-            raise UserError("nothing to do: expected --query DIR, --save FILE or both")
+            raise UserError("nothing to do: expected --query, --save FILE or both")
         if out is not None:
-            raise UserError(f"--out {out}: nothing is judged; expected --query DIR too")
+            raise UserError(f"--out {out}: nothing is judged; expected --query too")
     from fewshot_cli import inference
     from fewshot_cli.inference import saved
-    from fewshot_cli.inference.images import query_files
+    from fewshot_cli.inference.rows import check_query
     from fewshot_cli.plots.judged import judge
 
     if run is not None and "=" in str(run) and not run.exists():  # the first override
@@ -114,15 +122,17 @@ def adapt(
     if save is not None:
         saved.check(save)
     if query is not None:
-        query_files(query)
+        check_query(query)
     told = [*(overrides or []), *told]
     model = inference.adapt(run, support, told, backbone=backbone, head=head, finetune=finetune)
     what = "the backbone" if run is None else shown(run)
-    print(f"Adapted {what} to {len(model.classes)} classes")
+    to = f"{len(model.classes)} classes" if model.classes else "the support rows"
+    print(f"Adapted {what} to {to}")
     if model.chosen is not None:
         print(model.chosen)
     if query is not None:
         judge(model, query, support, out)
     if save is not None:
         saved.save(model, save)
-        print(f"Next:  fewshot predict {shown(save)} DIR")
+        query_of = "FILE" if isinstance(model, inference.RowModel) else "DIR"
+        print(f"Next:  fewshot predict {shown(save)} {query_of}")

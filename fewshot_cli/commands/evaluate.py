@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 from fewshot_cli.arguments import Overrides, Run
 from fewshot_cli.progress import say
@@ -44,13 +45,15 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
     from fewshot_cli.training.setup import prepare
 
     start = time.monotonic()
+    if trained.data.is_file():
+        config.data.kept_in = str(trained.data)
     path, state = checkpoints.tested(trained, config.eval.checkpoint)
     every_class = _tests_every_class(config.data)
     left_out = _leave_out(config.data, classes_met(trained, before)) if every_class else None
     setup = prepare(config, ["test"])
     iteration = checkpoints.fill(path, setup.algorithm, state, any_ways=True)
     if every_class:
-        say(_what_is_left_out(left_out))
+        say(_what_is_left_out(left_out, config.data.grouped))
     directory = RunDirectory(run / "evaluations" / new_name())
     directory.begin(config)
     with directory.recorded(again=command(run, overrides)):
@@ -60,33 +63,36 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
             found["test"]["left_out"] = left_out
         directory.write_summary(found)
     more = [word for word in overrides if not word.lstrip("+").startswith("eval.tasks=")]
-    result.show(directory, command(run, [*more, "eval.tasks=2000"]))
+    result.show(directory, command(run, more))
 
 
 def _tests_every_class(data: DataConfig) -> bool:
-    return data.counted and data.split is Split.test and data.split_file is None
+    return data.counted and data.split == Split.test and data.split_file is None
 
 
-def _leave_out(data: DataConfig, met: set[str] | None) -> int | None:
+def _leave_out(data: Any, met: set[str] | None) -> int | None:
     """Have a test on all classes leave out those that the run has met; how many they are."""
-    from fewshot_cli.data.images.tree import scan
+    from fewshot_cli.data import folder
 
     if met is None:
         return None
     if met and data.root is not None:
-        data.left_out = sorted(met & scan(Path(data.root)).classes.keys())
+        there = folder.images(data).classes.keys() if data.images else met
+        data.left_out = sorted(met & there)
         data.reads |= {"left_out"}
     return len(data.left_out)
 
 
-def _what_is_left_out(count: int | None) -> str:
+def _what_is_left_out(count: int | None, grouped: bool) -> str:
+    one, many = ("task", "tasks") if grouped else ("class", "classes")
     if count is None:
         return (
-            "Nothing is left out: which classes the run was trained on cannot be told, since it "
+            f"Nothing is left out: which {many} the run was trained on cannot be told, since it "
             "has no splits.csv and its data is gone or is not what it was"
         )
-    classes = "1 class" if count == 1 else f"{count} classes"
-    return f"Left out {classes} that the run was trained or validated on"
+    return (
+        f"Left out {count} {one if count == 1 else many} that the run was trained or validated on"
+    )
 
 
 def command(run: Path, overrides: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""`fewshot predict`: images judged by an adapted model; leaves predictions.csv and .png.
+"""`fewshot predict`: images or rows judged by an adapted model; leaves predictions.csv (and .png).
 
 Raises UserError where the file, the folder or an image is wrong, before anything is written.
 """
@@ -21,22 +21,24 @@ def predict(
             metavar="FILE", help="What `fewshot adapt --save FILE` kept.", show_default=False
         ),
     ],
-    query: Annotated[Path, typer.Argument(metavar="DIR", help="Images to judge.")],
+    query: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Images, or rows, to judge.")],
     together: Together = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Predictions = None,
 ) -> None:
-    """Judge images with an adapted model.
+    """Judge images, or rows of a table, with an adapted model.
 
     A .pt2 file is a program: give only those that you trust.
 
     fewshot predict model.pt DIR
+
+    fewshot predict model.pt rows.csv
     """
     from fewshot_cli import inference
-    from fewshot_cli.inference.images import query_files
+    from fewshot_cli.inference.rows import check_query
     from fewshot_cli.plots.judged import judge
 
-    query_files(query)
+    check_query(query)
     judging = inference.load(model, device)
     try:
         judging = judging if together is None else judging.judging(together)

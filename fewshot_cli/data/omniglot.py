@@ -47,7 +47,7 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     size = config.image_size
     if config.split not in (Split.random, Split.alphabets):
         raise UserError(
-            f"data.split={config.split.value}: is of data=folder; expected random or alphabets"
+            f"data.split={config.split}: is of data=folder; expected random or alphabets"
         )
     if config.samples > DRAWINGS:
         raise UserError(f"data.samples={config.samples}: Omniglot has {DRAWINGS} drawings of each")
@@ -82,7 +82,7 @@ def _split(names: list[str], config: DataConfig) -> dict[str, Tensor]:
     assert config.classes is not None
     sizes = config.classes
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(config.split_seed))
-    if config.split is Split.alphabets:
+    if config.split == Split.alphabets:
         background = torch.tensor([name.startswith(PARTS[0]) for name in names])
         # Training and validation characters come first; the test characters are all the others.
         order = torch.cat([order[background[order]], order[~background[order]]])
@@ -93,7 +93,7 @@ def _split(names: list[str], config: DataConfig) -> dict[str, Tensor]:
     if not fits:
         raise UserError(
             f"data.classes={sizes.train}+{sizes.valid}+{sizes.test}: do not fit the {len(names)} "
-            f"characters with data.split={config.split.value}"
+            f"characters with data.split={config.split}"
         )
     train, valid, test = order[: sizes.train + sizes.valid + sizes.test].split(
         [sizes.train, sizes.valid, sizes.test]

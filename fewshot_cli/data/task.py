@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Protocol
 
@@ -28,8 +28,10 @@ class TaskBatch:
     """T tasks of one shape: N classes with K support and Q query examples each.
 
     Shapes: `support_x [T, N*K, ...]`, `support_y [T, N*K]`, `query_x [T, N*Q, ...]`,
-    `query_y [T, N*Q]`; class-major, labels 0..N-1 (int64) or float targets. `classes [T, N]` says
-    which class of its split a label stands for; regression has none.
+    `query_y [T, N*Q]`; class-major, labels 0..N-1 (int64) or float targets, `[T, K, D]` with
+    several outputs. `classes [T, N]` says which class of its split a label stands for; regression
+    has none. `shared`: labels mean the same in all tasks. `unit [D]` is that of float targets, in
+    which scores are given; without it, it is 1.
     """
 
     support_x: Tensor
@@ -37,6 +39,8 @@ class TaskBatch:
     query_x: Tensor
     query_y: Tensor
     classes: Tensor | None = None
+    shared: bool = field(default=False, kw_only=True)
+    unit: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.support_x)
@@ -45,9 +49,10 @@ class TaskBatch:
         """The same tasks in batches of at most `size`."""
         for first in range(0, len(self), size):
             part = slice(first, first + size)
-            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
             classes = None if self.classes is None else self.classes[part]
-            yield TaskBatch(support_x, support_y, query_x, query_y, classes)
+            support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
+            fields = support_x, support_y, query_x, query_y
+            yield TaskBatch(*fields, classes, shared=self.shared, unit=self.unit)
 
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y
@@ -57,7 +62,7 @@ class TaskSource(Protocol):
     """Where tasks come from; `input_shape` is that of one example."""
 
     input_shape: tuple[int, ...]
-    train_classes: int  # of the meta-train split; 1 for regression
+    train_classes: int  # of the meta-train split; outputs where targets mean the same in all tasks
 
     def sample(
         self, split: str, tasks: int, shape: TaskShape, generator: torch.Generator
@@ -96,19 +101,30 @@ def losses(outputs: Tensor, targets: Tensor) -> Tensor:
     """Each task's mean loss, `[T]`: cross-entropy for integer targets, else squared error.
 
     Args:
-        outputs: `[T, B, N]` logits, or `[T, B, 1]` values.
-        targets: `[T, B]`.
+        outputs: `[T, B, N]` logits, or `[T, B, D]` values.
+        targets: `[T, B]`; `[T, B, D]` with several outputs, over which the loss is the mean.
     """
     if targets.is_floating_point():
-        return (outputs[..., 0] - targets).square().mean(1)
+        return squared_errors(outputs, targets).mean(1)
     each = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
     return each.view(targets.shape).mean(1)
 
 
-def score(outputs: Tensor, targets: Tensor) -> Scores:
-    """Losses and accuracies without their graph; the shapes of `losses`."""
+def squared_errors(outputs: Tensor, targets: Tensor, unit: Tensor | None = None) -> Tensor:
+    """Of every example, `[T, B]`; the mean over outputs where they are several."""
+    errors = outputs - targets if targets.dim() == outputs.dim() else outputs[..., 0] - targets
+    if unit is not None:
+        errors = errors * (unit if targets.dim() == outputs.dim() else unit[0])
+    squares = errors.square()
+    return squares.mean(2) if squares.dim() == 3 else squares
+
+
+def score(outputs: Tensor, targets: Tensor, unit: Tensor | None = None) -> Scores:
+    """Losses, those of float targets in their unit, and accuracies, without their graph.
+
+    The shapes are those of `losses`; `unit` is that of `TaskBatch`.
+    """
     with torch.no_grad():
-        loss = losses(outputs, targets)
         if targets.is_floating_point():
-            return Scores(loss, None)
-        return Scores(loss, (outputs.argmax(-1) == targets).float().mean(1))
+            return Scores(squared_errors(outputs, targets, unit).mean(1), None)
+        return Scores(losses(outputs, targets), (outputs.argmax(-1) == targets).float().mean(1))

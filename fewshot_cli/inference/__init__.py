@@ -5,7 +5,7 @@
     table = model.predict("QUERY").table
 
 `save(model, "model.pt")` keeps it, or `model.pt2` as a program that needs torch alone, and `load`
-reads both.
+reads both. With a run on a table, SUPPORT and QUERY are tables.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from fewshot_cli.inference.adapted import adapt_run
 from fewshot_cli.inference.backbone import adapt_backbone
 from fewshot_cli.inference.model import Model
+from fewshot_cli.inference.of_rows import RowModel
 from fewshot_cli.inference.saved import load, save
 
 
@@ -27,8 +28,10 @@ def adapt(
     backbone: str | None = None,
     head: str | None = None,
     finetune: bool = False,
-) -> Model:
+) -> Model | RowModel:
     """A model of the classes of a support folder, which has a folder of images for each class.
+
+    A run on a table takes a table of support rows.
 
     Args:
         run: a run directory; none: the other arguments are those of `adapt_backbone`.
@@ -42,4 +45,4 @@ def adapt(
     return adapt_run(run, support, overrides)
 
 
-__all__ = ["Model", "adapt", "load", "save"]
+__all__ = ["Model", "RowModel", "adapt", "load", "save"]

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from fewshot_cli import algorithms, models
 from fewshot_cli.algorithms.base import Algorithm
+from fewshot_cli.data.table import TableConfig
+from fewshot_cli.data.tables import reading
 from fewshot_cli.data.task import TaskBatch
 from fewshot_cli.inference.choosing import choose
 from fewshot_cli.inference.images import Form, support_set
 from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.inference.of_rows import RowModel
+from fewshot_cli.inference.rows import Rows
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.errors import UserError
@@ -25,9 +30,15 @@ from fewshot_cli.training import checkpoints
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import device_named, frozen, network, outputs_of
 
+BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d
 
-def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = ()) -> Model:
+
+def adapt_run(
+    run: str | Path, support: str | Path, overrides: Sequence[str] = ()
+) -> Model | RowModel:
     """Adapt what a run learned to the classes of a support folder, as its meta-test would.
+
+    A run on a table adapts to a table of support rows: of a class or more, or of one task.
 
     With two images or more of each class, the steps and the inner rate are chosen by
     cross-validation, unless an override sets them (see choosing.py).
@@ -37,7 +48,7 @@ def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = (
     prototypical networks have none.
 
     Args:
-        support: has a folder for each class, with an image or more.
+        support: has a folder for each class, with an image or more; or is a table.
         overrides: such as "algo.eval_steps=10", "eval.transductive=false" or "device=cpu".
 
     Raises:
@@ -45,34 +56,83 @@ def adapt_run(run: str | Path, support: str | Path, overrides: Sequence[str] = (
     """
     directory = RunDirectory(Path(run))
     config = compose.changed_config(directory.config, list(overrides), _may_change())
-    if config.data.regression:
-        raise UserError(f"{run}: was trained on data={config.data.name}; expected a run on images")
     checkpoint, state = checkpoints.tested(directory, config.eval.checkpoint)
-    form = Form(_shape(config, state), config.data.invert)
-    classes, images, labels = support_set(Path(support), form)
-
     device = device_named(config.device)
-    outputs = outputs_of(config, len(classes), len(classes))
-    whole = network(config, form.shape, outputs).to(device)
+    told = {each.partition("=")[0].strip("+ ") for each in overrides}
+    if config.data.kind == "table":
+        rows, classes, x, y = _rows(config, directory).support_set(Path(support))
+        scale = rows.kept.target_scale
+        unit = None if scale is None else torch.tensor(scale, device=device)
+        shape = tuple(x.shape[1:])
+        outputs = len(rows.targets) or outputs_of(config, len(classes), len(classes))
+    elif config.data.images and not config.data.regression:
+        form = Form(_shape(config, state), config.data.invert)
+        classes, images, y = support_set(Path(support), form)
+        x, unit, shape = images.float() / 255, None, form.shape
+        outputs = outputs_of(config, len(classes), len(classes))
+    else:
+        raise UserError(
+            f"{run}: was trained on data={config.data.name}; expected a run on images or a table"
+        )
+    whole = network(config, shape, outputs).to(device)
+    x, y = x.to(device), y.to(device)
+    chosen = _adapt(whole, x, y, classes, config, (checkpoint, state), told, unit)
+    together = config.eval.transductive
+    judge = Judge(whole, x, together, numbers=y.is_floating_point())
+    if config.data.kind == "table":
+        norms = any(isinstance(layer, BATCH_NORMS) for layer in whole.modules())
+        judge = judge if norms else Judge(whole, x, True, judge.numbers)
+        apart = judge.apart or not norms
+        return RowModel(
+            judge, config.model, classes, rows, judge.transductive, device, apart, chosen
+        )
+    return Model(judge, config.model, classes, form, together, device, judge.apart, chosen)
+
+
+def _adapt(
+    whole: models.Network,
+    x: Tensor,
+    y: Tensor,
+    classes: list[str],
+    config: Config,
+    tested: tuple[Path, checkpoints.State],
+    told: set[str],
+    unit: Tensor | None,
+) -> str | None:
+    """Adapt a network in place to a support set; the line that says what was chosen comes back.
+
+    Args:
+        tested: the run's checkpoint.
+        told: keys that keep their values.
+        unit: of float targets.
+    """
     still, net = whole.split()
 
     def at_rate(rate: float) -> Algorithm:
         algo = replace(config.algo, inner_lr=rate)
         algorithm = algorithms.build(net, algo, config.iterations, Acceleration(chunk=1))
-        checkpoints.fill(checkpoint, algorithm, state, any_ways=True)
+        path, state = tested
+        checkpoints.fill(path, algorithm, state, any_ways=True)
         return algorithm
 
-    shown, labels = images.to(device).float() / 255, labels.to(device)
-    seen = shown if still is None else frozen(config, still)(shown)
-    told = {each.partition("=")[0].strip("+ ") for each in overrides}
-    setting, chosen = choose(at_rate, seen, labels, classes, config, told)
-    task = TaskBatch(*(field[None] for field in (seen, labels, seen[:0], labels[:0])))
+    seen = x if still is None else frozen(config, still)(x)
+    setting, chosen = choose(at_rate, seen, y, classes, config, told, unit)
+    fields = (field[None] for field in (seen, y, seen[:0], y[:0]))
+    task = TaskBatch(*fields, shared=config.data.grouped, unit=unit)
     draws = generator(config.eval.seed, "test inner batches")
     *_, learner = at_rate(setting.rate).adapt(task, setting.steps, draws)
     take_over(whole, net, learner.weights())
-    together = config.eval.transductive
-    judge = Judge(whole, shown, together)
-    return Model(judge, config.model, classes, form, together, device, judge.apart, chosen)
+    return chosen
+
+
+def _rows(config: Config, directory: RunDirectory) -> Rows:
+    """How a run on a table read it."""
+    data = cast(TableConfig, config.data)
+    kept = reading.kept_of(str(directory.data))
+    assert kept is not None
+    targets = reading.names_of(data.target)
+    label = None if targets else data.label or "y"
+    return Rows(kept, label, targets, data.task)
 
 
 def take_over(whole: models.Network, net: models.Network, weights: list[Tensor]) -> None:

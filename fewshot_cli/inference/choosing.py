@@ -1,7 +1,8 @@
 """How many adaptation steps, and at which inner rate: chosen by cross-validation.
 
 A fold of the support set is judged by what the rest of it adapts, after some numbers of steps at
-some rates. The accuracy over all folds decides, then the lower log-loss, then fewer steps.
+some rates. The accuracy over all folds decides, then the lower log-loss, then fewer steps; of
+numbers, the squared error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from fewshot_cli.algorithms.base import Algorithm
 from fewshot_cli.algorithms.maml import MAML
-from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.data.task import TaskBatch, squared_errors
 from fewshot_cli.progress import Progress
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.evaluation import predict
@@ -40,15 +41,21 @@ class Setting:
 
 @dataclass
 class HeldOut:
-    """What comes of a setting on the images that are left out, over all folds."""
+    """What comes of a setting on the images or rows that are left out, over all folds."""
 
+    unit: Tensor | None = None  # of float targets
     images: int = 0
     right: int = 0
-    loss: float = 0.0  # the sum of their log-losses
+    loss: float = 0.0  # the sum of their log-losses, or squared errors
+    numbers: bool = False
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
-        """Logits `[B, N]` and the classes `[B]`."""
+        """Logits `[B, N]` and the classes `[B]`; or values `[B, D]` and targets as a task has."""
         self.images += len(labels)
+        if labels.is_floating_point():
+            self.numbers = True
+            self.loss += float(squared_errors(outputs[None], labels[None], self.unit).sum())
+            return
         self.right += int((outputs.argmax(-1) == labels).sum())
         self.loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
 
@@ -65,6 +72,8 @@ class HeldOut:
     def __str__(self) -> str:
         if not self.finite:
             return "no finite answers"
+        if self.numbers:
+            return f"root mean squared error {math.sqrt(self.loss / self.images):.4g}"
         return f"{self.right / self.images:.1%} of {self.images} images"
 
 
@@ -75,16 +84,18 @@ def choose(
     classes: list[str],
     config: Config,
     told: set[str],
+    unit: Tensor | None = None,
 ) -> tuple[Setting, str | None]:
     """The steps and the inner rate with which a run adapts to a support set.
 
     Args:
         at_rate: the run's algorithm with an inner rate.
-        images: the support set, float `[B, C, S, S]`, class after class.
-        labels: their classes, int64 `[B]`.
+        images: the support set, float `[B, C, S, S]`, class after class; or rows, `[B, ...]`.
+        labels: their classes, int64 `[B]`; or targets, as a task has them.
         classes: by name.
         config: has the run's own setting, and how its images are judged.
         told: keys that keep their values.
+        unit: of float targets, `[D]`, as `TaskBatch` has it.
 
     Returns:
         The setting, and a line that says what was chosen and why; none where nothing is free.
@@ -103,18 +114,23 @@ def choose(
         return " at ".join([steps] * free_steps + [rate] * free_rate)
 
     as_tested = f"{named(own)}, as in the run's test"
-    counts = labels.bincount()
+    # The rows of a group are alike to the folds, whatever their classes.
+    grouped = config.data.grouped
+    of = torch.zeros(len(labels), dtype=torch.int64) if grouped else labels
+    counts = of.bincount()
     if counts.min() < 2:
-        single = classes[int(counts.argmin())]
+        one = "1 image" if config.data.images else "1 row"
+        single = "the task" if grouped else f"class {classes[int(counts.argmin())]}"
+        each = "" if grouped else " of each class"
         return own, (
-            f"Took {as_tested}: class {single} has 1 image, and there is nothing to choose by "
-            "without 2 of each class"
+            f"Took {as_tested}: {single} has {one}, and there is nothing to choose by "
+            f"without 2{each}"
         )
     large = config.model.sized and len(algorithm.net.learning) > 2  # more than a head
     most = FEWER_STEPS if large else STEPS[-1]
     steps = [step for step in sorted({*STEPS, own.steps}) if step <= max(most, own.steps)]
     factors = FEWER_FACTORS if large else FACTORS
-    left_out = folds(labels, FEWER_FOLDS if large else MOST_FOLDS)
+    left_out = folds(of, FEWER_FOLDS if large else MOST_FOLDS)
     found = cross_validated(
         at_rate,
         steps if free_steps else [own.steps],
@@ -123,6 +139,7 @@ def choose(
         images,
         labels,
         config,
+        unit,
     )
     best = min(found, key=lambda each: (*found[each].order, each != own, each.steps))
     way = f"{len(left_out)}-fold cross-validation over the support set"
@@ -139,20 +156,22 @@ def cross_validated(
     images: Tensor,
     labels: Tensor,
     config: Config,
+    unit: Tensor | None = None,
 ) -> dict[Setting, HeldOut]:
     """What comes of each number of steps (rising) at each rate; the rest as in `choose`.
 
     Args:
         left_out: of each fold.
     """
-    found = {Setting(step, rate): HeldOut() for rate in rates for step in steps}
+    found = {Setting(step, rate): HeldOut(unit) for rate in rates for step in steps}
     total = len(rates) * len(left_out) * steps[-1]
     with Progress("Cross-validation over the support set", total, "steps") as progress:
         for rate in rates:
             algorithm = at_rate(rate)
             for out in left_out:
                 parts = images[~out], labels[~out], images[out], labels[out]
-                task = TaskBatch(*(part[None] for part in parts))
+                fields = (part[None] for part in parts)
+                task = TaskBatch(*fields, shared=config.data.grouped, unit=unit)
                 draws = generator(config.eval.seed, "cross-validation inner batches")
                 for step, learner in enumerate(algorithm.adapt(task, steps[-1], draws)):
                     if step in steps:

@@ -23,6 +23,9 @@ from fewshot_cli.stacked.statistics import LeadingStatistics
 class Judge(nn.Module):
     """float `[B, C, S, S]` in 0..1 to the probabilities of the classes, `[B, N]`.
 
+    Rows of a table, `[B, ...]`, take the place of images, and where `numbers` are predicted, these
+    that of probabilities.
+
     Batch norm by a batch's statistics lets its images see one another. Transductive: all B images
     are one batch. If not, B is 1, and the image is in a batch with the support set, as in
     `training.evaluation.predict`. By other statistics no image sees another, whatever B is.
@@ -30,9 +33,11 @@ class Judge(nn.Module):
 
     support: Tensor
 
-    def __init__(self, net: Network, support: Tensor, transductive: bool) -> None:
+    def __init__(
+        self, net: Network, support: Tensor, transductive: bool, numbers: bool = False
+    ) -> None:
         super().__init__()
-        self.net, self.transductive = net, transductive
+        self.net, self.transductive, self.numbers = net, transductive, numbers
         self.needs_support = net.statistics is not Statistics.frozen
         self.register_buffer("support", support if self.needs_support else support[:1].clone())
 
@@ -42,7 +47,8 @@ class Judge(nn.Module):
         return self.net.statistics is not Statistics.batch
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._outputs(images).softmax(-1)
+        outputs = self._outputs(images)
+        return outputs if self.numbers else outputs.softmax(-1)
 
     def _outputs(self, images: Tensor) -> Tensor:
         net = cast(Callable[[Tensor], Tensor], self.net)
@@ -83,10 +89,7 @@ class Model:
     def probabilities(self, images: Tensor) -> Tensor:
         """uint8 `[B, C, S, S]` to `[B, N]`, whose rows add up to 1."""
         pixels = images.to(self.device).float() / 255
-        one_by_one = not (self.transductive or self.apart)
-        batches = pixels.split(1) if one_by_one else [pixels]
-        with torch.no_grad():
-            return torch.cat([self.judge(batch) for batch in batches]).cpu()
+        return outputs_of(self.judge, pixels, self.transductive or self.apart)
 
     def judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """The probabilities, and how far from every class an image is, `[B]` (see unlike.py)."""
@@ -134,9 +137,7 @@ class Model:
     @property
     def way(self) -> str:
         """How the images of a query folder are judged, in words."""
-        if self.apart:
-            return "each by itself"
-        return "all in one batch" if self.transductive else "each alone with the support set"
+        return way_of(self.apart, self.transductive)
 
     def _batches(self, files: list[Path]) -> Iterable[Decoded]:
         """Query images that are judged before the next ones are decoded."""
@@ -150,10 +151,36 @@ class Model:
         Raises:
             UserError: it is a program, made for one way.
         """
-        if transductive == self.transductive:
-            return self
-        if not isinstance(self.judge, Judge):
-            way = "all images together" if self.transductive else "images one by one"
-            raise UserError(f"the program judges {way}; expected a model saved as .pt")
-        judge = Judge(self.judge.net, self.judge.support, transductive)
+        judge = judging_by(self.judge, self.transductive, transductive, "images")
         return replace(self, judge=judge, transductive=transductive)
+
+
+def outputs_of(judge: Callable[[Tensor], Tensor], inputs: Tensor, together: bool) -> Tensor:
+    """What a judge says of `[B, ...]`, `[B, N]`: of all at once, or of one after the other."""
+    with torch.no_grad():
+        return torch.cat(
+            [judge(batch) for batch in ([inputs] if together else inputs.split(1))]
+        ).cpu()
+
+
+def way_of(apart: bool, transductive: bool) -> str:
+    """How queries are judged, in words."""
+    if apart:
+        return "each by itself"
+    return "all in one batch" if transductive else "each alone with the support set"
+
+
+def judging_by(
+    judge: Callable[[Tensor], Tensor], transductive: bool, asked: bool, what: str
+) -> Callable[[Tensor], Tensor]:
+    """The judge of queries all in one batch, or one by one, from one of either way.
+
+    Raises:
+        UserError: it is a program, made for one way.
+    """
+    if transductive == asked:
+        return judge
+    if not isinstance(judge, Judge):
+        way = f"all {what} together" if transductive else f"{what} one by one"
+        raise UserError(f"the program judges {way}; expected a model saved as .pt")
+    return Judge(judge.net, judge.support, asked, judge.numbers)

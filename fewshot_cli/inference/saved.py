@@ -14,8 +14,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from fewshot_cli import models
+from fewshot_cli.data.tables.encoding import Kept
 from fewshot_cli.inference.images import Form
 from fewshot_cli.inference.model import Judge, Model
+from fewshot_cli.inference.of_rows import RowModel
+from fewshot_cli.inference.rows import Rows
 from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.runs.directory import atomic
 from fewshot_cli.settings import choices
@@ -39,7 +42,7 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: expected a file that ends in {' or '.join(ENDINGS)}")
 
 
-def save(model: Model, path: str | Path) -> None:
+def save(model: Model | RowModel, path: str | Path) -> None:
     """Keep an adapted model; a program is run and compared with the model before it is kept.
 
     Raises:
@@ -50,20 +53,23 @@ def save(model: Model, path: str | Path) -> None:
     if not isinstance(model.judge, Judge):
         raise UserError(f"{path}: the model is a program already; copy its file")
     network = model.network
-    if network.sized:  # whose weights are all in the file
+    if isinstance(model, Model) and network.sized:  # whose weights are all in the file
         network = replace(network, weights="none", image_size=model.form.shape[-1])  # type: ignore[call-arg]
     facts = {
         "network": OmegaConf.to_container(OmegaConf.structured(network), enum_to_str=True),
         "classes": model.classes,
-        "shape": list(model.form.shape),
-        "invert": model.form.invert,
         "transductive": model.transductive,
         "apart": model.apart,
     }
+    if isinstance(model, RowModel):
+        facts |= {"shape": list(model.judge.support.shape[1:]), "rows": asdict(model.rows)}
+    else:
+        facts |= {"shape": list(model.form.shape), "invert": model.form.invert}
     if path.suffix == ".pt":
         weights = model.judge.net.state_dict()
         state = {"facts": facts, "net": weights, "support": model.judge.support}
-        checkpoints.write(path, state | ({"unlike": asdict(model.unlike)} if model.unlike else {}))
+        unlike = model.unlike if isinstance(model, Model) else None
+        checkpoints.write(path, state | ({"unlike": asdict(unlike)} if unlike else {}))
         return
     program = _program(model.judge, path)
     with atomic(path, "wb") as file:
@@ -74,7 +80,7 @@ def save(model: Model, path: str | Path) -> None:
         file.write(content.getvalue())
 
 
-def load(path: str | Path, device: str = "auto") -> Model:
+def load(path: str | Path, device: str = "auto") -> Model | RowModel:
     """The model that `save` kept.
 
     A `.pt2` is a program, which may do anything: load only those that you trust.
@@ -86,12 +92,14 @@ def load(path: str | Path, device: str = "auto") -> Model:
     check(path)
     try:
         judge, facts, far = (_weights if path.suffix == ".pt" else _exported)(path)
-        form = Form(tuple(facts["shape"]), facts["invert"])
         classes, together = facts["classes"], facts["transductive"]
         apart = facts.get("apart", False)  # which the first releases did not know
+        network, judge = _network(facts), judge.to(there)
+        if "rows" in facts:
+            rows = _rows(facts)
+            return RowModel(judge, network, classes, rows, together, there, apart)
+        form = Form(tuple(facts["shape"]), facts["invert"])
         unlike = Unlike(far["means"].to(there), far["limit"]) if far else None
-        network = _network(facts)
-        judge = judge.to(there)
         return Model(judge, network, classes, form, together, there, apart, unlike=unlike)
     except UserError:
         raise
@@ -105,10 +113,17 @@ def load(path: str | Path, device: str = "auto") -> Model:
 def _weights(path: Path) -> tuple[nn.Module, dict[str, Any], dict[str, Any] | None]:
     state = checkpoints.read(path)
     facts = state["facts"]
-    net = models.build(_network(facts), tuple(facts["shape"]), len(facts["classes"]))
+    outputs = len(facts["classes"]) or len(_rows(facts).targets)
+    net = models.build(_network(facts), tuple(facts["shape"]), outputs)
     net.load_state_dict(state["net"])
-    judge = Judge(net, state["support"], facts["transductive"])
+    numbers = not facts["classes"]
+    judge = Judge(net, state["support"], facts["transductive"], numbers)
     return judge, facts, state.get("unlike")
+
+
+def _rows(facts: dict[str, Any]) -> Rows:
+    kept = facts["rows"]
+    return Rows(**kept | {"kept": Kept(**kept["kept"])})
 
 
 def _network(facts: dict[str, Any]) -> ModelConfig:
@@ -137,7 +152,7 @@ def _program(judge: Judge, path: Path) -> Any:
 
     together = judge.transductive or judge.apart
     images = (
-        judge.support.expand(max(2, len(judge.support)), -1, -1, -1)
+        judge.support.expand(max(2, len(judge.support)), *judge.support.shape[1:])
         if together
         else judge.support[:1]
     )

@@ -14,6 +14,8 @@ from fewshot_cli.compare import style
 def sinusoid(run: Run, out: Picture = Path("sinusoid.png")) -> None:
     """Curves before adaptation and after 1, 5 and 10 steps.
 
+    Of a run of data=sinusoid, or of data=table with one feature and one target.
+
     fewshot plot sinusoid outputs/runs/NAME
     """
     style.check(out)

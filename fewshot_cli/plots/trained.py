@@ -10,7 +10,7 @@ from fewshot_cli.data.task import TaskBatch
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training import checkpoints
-from fewshot_cli.training.evaluation import TASKS_A_DRAW
+from fewshot_cli.training.evaluation import tasks_a_draw
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 
@@ -35,7 +35,8 @@ def meta_test_tasks(setup: Setup, count: int) -> TaskBatch:
     """The first tasks of meta-test, which are the first in test_tasks.csv."""
     config = setup.config
     draws = generator(config.eval.seed, "test tasks")
-    drawn = setup.source.sample("test", TASKS_A_DRAW, setup.test_shape, draws)
+    a_draw = tasks_a_draw(setup.source, "test")
+    drawn = setup.source.sample("test", a_draw, setup.test_shape, draws)
     return next(drawn.split(count))
 
 

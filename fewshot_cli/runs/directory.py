@@ -42,9 +42,12 @@ class Metrics:
     accuracy_ci95: float | None
     elapsed_s: float
     tasks_per_s: float
+    # Of regression, and no columns, since the header of an earlier run's file has none.
+    rmse: float | None = None
+    rmse_ci95: float | None = None
 
 
-COLUMNS = [field.name for field in fields(Metrics)]
+COLUMNS = [field.name for field in fields(Metrics) if not field.name.startswith("rmse")]
 ENDINGS = COMPLETED, RUNNING, FAILED, INTERRUPTED = "completed", "running", "failed", "interrupted"
 ASIDE = ".tmp"  # ends the name of a file that is not whole yet
 KILLED = "its process was killed"
@@ -72,6 +75,7 @@ class RunDirectory:
         self.status = path / "status.json"
         self.config = path / "config.yaml"
         self.splits = path / "splits.csv"
+        self.data = path / "data.json"
         self.test_tasks = path / "test_tasks.csv"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
@@ -92,6 +96,12 @@ class RunDirectory:
         with atomic(self.config) as file:
             file.write(OmegaConf.to_yaml(OmegaConf.create(recorded(config))))
 
+    def write_data(self, kept: Mapping[str, Any]) -> None:
+        """data.json: how the run read its table, for `evaluate` on other rows."""
+        with atomic(self.data) as file:
+            json.dump(kept, file)
+            file.write("\n")
+
     def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None:
         """splits.csv: `class, split`, a row for each class, in the first split that has it."""
         first = dict[str, str]()
@@ -109,7 +119,9 @@ class RunDirectory:
             FileNotFoundError: somebody took the file away; a new one would lack the earlier rows.
         """
         lines = io.StringIO()
-        csv.DictWriter(lines, COLUMNS, lineterminator="\n").writerows(map(asdict, rows))
+        csv.DictWriter(lines, COLUMNS, extrasaction="ignore", lineterminator="\n").writerows(
+            map(asdict, rows)
+        )
         with self.metrics.open("r+", encoding="utf-8", newline="") as file:
             file.seek(0, os.SEEK_END)
             file.write(lines.getvalue())
@@ -293,6 +305,8 @@ class Unwritten(RunDirectory):
     def record(self, config: Config) -> None: ...
 
     def begin(self, config: Config, metrics: str = "") -> None: ...
+
+    def write_data(self, kept: Mapping[str, Any]) -> None: ...
 
     def write_splits(self, splits: Mapping[str, Iterable[str]]) -> None: ...
 

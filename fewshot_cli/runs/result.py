@@ -10,8 +10,9 @@ from rich.table import Table
 
 from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import measure
-from fewshot_cli.settings.measure import ACCURACY, LOSS
+from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
 
+MORE = 2000  # tasks of a better test
 FEW = 4  # times the ways: with fewer classes in the test, much depends on which they are
 
 
@@ -19,13 +20,16 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     """Print a meta-test by adaptation step, where its files are and what to type next.
 
     Args:
-        following: what to type next; none: a test of this run with more tasks.
+        following: what to type next, with more tasks; none: a test of this run.
     """
     summary = directory.read(directory.summary)
     test = summary["test"]
     columns = [LOSS] if measure.of(test["steps"][0]) is LOSS else [ACCURACY, LOSS]
+    if RMSE.name in test["steps"][0]:  # early releases did not give it
+        columns.append(RMSE)
     classes = f"{summary['ways']}-way {summary['shots']}-shot"
-    task = classes if ACCURACY in columns else f"{summary['shots']} points"
+    grouped = summary["ways"] == 1  # tasks that are there by name, whatever their targets
+    task = f"{summary['shots']} points" if grouped else classes
     note = f"\n{_few(summary)}" if _few(summary) else ""
     table = Table(
         title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
@@ -36,7 +40,7 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     )
     table.add_column("adaptation steps", justify="right")
     for each in columns:
-        table.add_column(each.title if each is columns[0] else each.name, justify="right")
+        table.add_column(each.title if each in (columns[0], RMSE) else each.name, justify="right")
     for row in _some(test["steps"]):
         cells = [each.shown(row[each.name], row[f"{each.name}_ci95"]) for each in columns]
         table.add_row(str(row["adaptation_steps"]), *cells)
@@ -44,7 +48,14 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     console.print(table)
     print(f"Files: {shown(directory.path)}")
     run = quote(str(shown(directory.path)))
-    print(f"Next:  {following or f'fewshot evaluate {run} eval.tasks=2000'}")
+    more = f"eval.tasks={more_tasks(summary)}"
+    print(f"Next:  {following or f'fewshot evaluate {run}'} {more}")
+
+
+def more_tasks(summary: dict[str, Any]) -> int:
+    """That a better test has; where tasks are there by name, no more than there are."""
+    there = summary["test"].get("classes")
+    return min(MORE, there) if summary["ways"] == 1 and there else MORE
 
 
 def line(directory: RunDirectory) -> str:

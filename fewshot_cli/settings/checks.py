@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
-from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Batching, Config, Head, Rotations, Split, lookup, values
+from fewshot_cli.settings.errors import UserError, nearest
+from fewshot_cli.settings.schema import (
+    Batching,
+    Config,
+    DataConfig,
+    Head,
+    Rotations,
+    Split,
+    lookup,
+    values,
+)
 
 
 def check(config: Config) -> None:
@@ -20,8 +29,13 @@ def check(config: Config) -> None:
             if known.bounds and number is not None and not known.fits(number):
                 kind = "" if known.most is not None else "a finite number "
                 raise UserError(f"{name}={number}: expected {kind}{known.bounds}")
+        if known.words is not None and value not in (words := [*known.words]):
+            raise UserError(f"{name}={value}: expected {nearest(str(value), words)}")
     _check_model(config)
-    if config.data.regression:
+    _check_fractions(config.data)
+    if config.data.shared:
+        _check_shared(config)
+    elif config.data.regression:
         if config.algo.classifies:
             raise UserError(
                 f"algo={config.algo.name}: data={config.data.name} is regression; "
@@ -44,6 +58,28 @@ def check(config: Config) -> None:
     ranks = config.ranks
     if ranks not in (None, "slurm") and not (ranks.isdecimal() and int(ranks)):
         raise UserError(f"ranks={ranks}: expected a number of processes, or slurm")
+
+
+def _check_fractions(data: DataConfig) -> None:
+    if data.fractions is not None and data.split_file is None:
+        shares = list(asdict(data.fractions).values())
+        if abs(sum(shares) - 1) > 1e-6:
+            raise UserError(f"data.fractions={'+'.join(map(str, shares))}: expected a sum of 1")
+
+
+def _check_shared(config: Config) -> None:
+    """Of tasks whose labels mean the same in all of them."""
+    data, algo = config.data, config.algo
+    if algo.by_way:
+        raise UserError(
+            f"algo={algo.name}: takes the classes of each task for its own, and those of "
+            f"data={data.name} with data.task mean the same in all; choose algo=maml or another "
+            "that adapts one head"
+        )
+    if config.ways != 1:
+        raise UserError(f"ways={config.ways}: a value of data.task is a task, expected ways=1")
+    if algo.head is not Head.own:
+        raise UserError(f"algo.head={algo.head.value}: with data.task, expected own")
 
 
 def _check_head(config: Config) -> None:
@@ -90,7 +126,9 @@ def _check_acceleration(config: Config) -> None:
 
 def _check_model(config: Config) -> None:
     model, data = config.model, config.data
-    if model.images_only and (data.regression if model.sized else data.image_size is None):
+    if model.images_only and (
+        data.regression or not data.images if model.sized else data.image_size is None
+    ):
         raise UserError(
             f"model={model.name}: takes images, and data={data.name} has none; choose model=mlp"
         )
@@ -110,11 +148,7 @@ def _check_classes(config: Config) -> None:
             f"data.augment.crop={data.augment.crop}: expected less than "
             f"data.image_size={data.image_size}"
         )
-    if data.fractions is not None and data.split_file is None:
-        shares = list(asdict(data.fractions).values())
-        if abs(sum(shares) - 1) > 1e-6:
-            raise UserError(f"data.fractions={'+'.join(map(str, shares))}: expected a sum of 1")
-    sized = () if config.model.sized else ("image_size",)
+    sized = () if config.model.sized or not data.images else ("image_size",)
     for name in sized if data.counted else (*sized, "samples", "classes"):
         if getattr(data, name) is None:
             raise UserError(f"data.{name}=null: data={data.name} needs a value")
@@ -143,7 +177,7 @@ def check_split(config: Config, used: Collection[str]) -> None:
         UserError: names what can be done.
     """
     data = config.data
-    if data.split is Split.test and data.split_file is None and {*used} != {"test"}:
+    if data.split == Split.test and data.split_file is None and {*used} != {"test"}:
         raise UserError(
             f"data.split=test: leaves algo={config.algo.name} no classes to train on; expected "
             "data.split=random, or algo=ncm, which has no meta-training"
@@ -171,11 +205,14 @@ def check_counted(
     small = [name for name in everything if everything[name] < images]
     if small:
         smallest = min(small, key=everything.__getitem__)
-        leave_out = f", or data.min_images={images}, which leaves them out"
+        data = config.data
+        examples = "images" if data.images else "rows"
+        least, groups = f"min_{examples}", "tasks" if data.grouped else "classes"
+        leave_out = f", or data.{least}={images}, which leaves them out"
         raise UserError(
-            f"{taken}: {len(small)} of {len(everything)} classes have fewer than {images} images, "
-            f"the smallest, {smallest}, has {everything[smallest]}; expected a smaller sum"
-            f"{leave_out if config.data.kind == 'folder' else ''}"
+            f"{taken}: {len(small)} of {len(everything)} {groups} have fewer than {images} "
+            f"{examples}, the smallest, {smallest}, has {everything[smallest]}; expected a smaller "
+            f"sum{leave_out if least in data.reads else ''}"
         )
 
 
@@ -199,11 +236,13 @@ def _too_few(
     fits = min(len(splits[each]) for each in used)
     if data.split_file is not None:
         others = [f"more classes in data.split_file={data.split_file}"]
-    elif data.split is Split.test:
+    elif data.split == Split.test:
         others = []
         if data.left_out:
             has += f" beside {len(data.left_out)} that the run has met"
-    elif trains and data.split is Split.groups:
+    elif (labels := getattr(data, "labels", None)) is not None:  # which may say the splits
+        others = [f"more classes in data.labels={labels}"]
+    elif trains and data.split == Split.groups:
         others = ["data.split=random", "other data.fractions"]
     elif trains and data.least == config.ways:  # the splits fit it where they can
         classes = len({name for each in used for name in splits[each]})

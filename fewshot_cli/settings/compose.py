@@ -84,6 +84,7 @@ def single(overrides: list[str], config_dir: Path | None = None, trusted: bool =
         composed = compose("config", overrides=words, return_hydra_config=True)
         config = to_config(without_hydra(composed), config_dir)
     _refuse_unread(parsed, [config])
+    _refuse_trust_of_files(parsed, [config])
     _check(config)
     return Single(config, composed)
 
@@ -122,6 +123,7 @@ def jobs(overrides: list[str], config_dir: Path | None = None, trusted: bool = F
             differs = ",".join(word for word in read if word.partition("=")[0] in swept)
             found.setdefault(tuple(read), Job(read, differs, config))
     _refuse_unread(ours, [job.config for job in found.values()])
+    _refuse_trust_of_files(ours, [job.config for job in found.values()])
     for job in found.values():
         _check(job.config)
     return list(found.values())
@@ -247,6 +249,8 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
         config.cache_dir = here.cache_dir
         if OmegaConf.select(config, "data.kind") == "folder":  # early releases did not record it
             config.data.setdefault("least", config.ways)
+        if "trust" in config.data:  # no run says for itself that its code may be run
+            config.data.trust = False
         parsed = OverridesParser.create().parse_overrides(overrides)
         allowed = set(may_change)
         for override in parsed:
@@ -423,10 +427,12 @@ def _schema() -> DictConfig:
 
 def _make_absolute(config: Config) -> None:
     """A path means the same wherever a job runs."""
-    for key in ("root", "split_file"):
-        path = getattr(config.data, key)
-        if path is not None:
-            setattr(config.data, key, os.path.abspath(os.path.expanduser(path)))
+    data = vars(config.data)  # which may have keys of its own
+    for key in ("root", "split_file", "labels", "module"):
+        if data.get(key) is not None:
+            data[key] = os.path.abspath(os.path.expanduser(data[key]))
+    if data["root"] is None and data.get("labels") is not None:
+        data["root"] = os.path.dirname(data["labels"])
     if config.init is not None:
         config.init = os.path.abspath(os.path.expanduser(config.init))
     own = vars(config.model)  # which may have a file of weights
@@ -479,6 +485,18 @@ def _refuse_unread(overrides: Iterable[Override], configs: list[Config]) -> None
         raise UserError(
             f"{key}: {group}={','.join(names)} does not read it; expected {nearest(key, read)}"
         )
+
+
+def _refuse_trust_of_files(typed: Iterable[Override], configs: Iterable[Config]) -> None:
+    """Only who types it says that a file of Python is run, and which."""
+    names = {override.key_or_group for override in typed}
+    for config in configs:
+        for key in ("data.module", "data.trust"):
+            if getattr(config.data, "trust", False) and key not in names:
+                raise UserError(
+                    f"{key}={lookup(config, key)}: comes from a file; to run code, type both "
+                    "data.module=FILE and data.trust=true"
+                )
 
 
 @contextmanager

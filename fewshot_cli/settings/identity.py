@@ -30,6 +30,7 @@ COUNTS: dict[str, set[Role]] = {
     "compare": {Role.choice, Role.setting, Role.length},
 }
 ROOT, FINGERPRINT = "data.root", "data.fingerprint"
+PLACES = ROOT, "data.labels", "data.module"  # of what the fingerprint is of
 
 
 def identity(settings: Mapping[str, Any], use: str) -> dict[str, Any]:
@@ -73,13 +74,14 @@ def _renamed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _content(settings: Mapping[str, Any], use: str) -> dict[str, Any]:
-    """What the data's folder holds counts, wherever it is: by its fingerprint, else by its path.
+    """What the data holds counts, wherever it is: by its fingerprint, else by its paths.
 
     The jobs of a sweep are told apart before anything is read, so by their paths.
     """
-    fingerprint, root = settings.get(FINGERPRINT), settings.get(ROOT)
+    fingerprint = settings.get(FINGERPRINT)
     if use == "job" or fingerprint is None:
-        return {} if root is None or use == "resume" else {ROOT: root}
+        paths = {name: settings[name] for name in PLACES if settings.get(name) is not None}
+        return {} if use == "resume" else paths
     return {FINGERPRINT: fingerprint}
 
 

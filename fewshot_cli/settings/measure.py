@@ -36,6 +36,9 @@ class Measure:
 
 
 ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, form=".2%", short=".1%")
+RMSE = Measure(
+    "rmse", "root mean squared error", higher_is_better=False, form=".4f", short=".3f"
+)  # a task's own, beside LOSS
 LOSS = Measure("loss", "mean squared error", higher_is_better=False, form=".4f", short=".3f")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, ClassVar, get_args, get_type_hints
 
 from omegaconf import MISSING
@@ -41,6 +41,7 @@ class Key:
 
     Attributes:
         bits: whether another value leaves other weights.
+        words: those that a text may be; none: any text.
     """
 
     default: Any
@@ -50,6 +51,7 @@ class Key:
     least: float | None = None
     most: float | None = None
     bits: bool = True
+    words: type[StrEnum] | None = None
     help: str = ""
 
     @property
@@ -99,7 +101,7 @@ class Group:
         self.reads = frozenset(each.name for each in fields(self))  # type: ignore[arg-type]
 
 
-class Split(Enum):
+class Split(StrEnum):
     """Where the classes of meta-train, meta-validation and meta-test come from."""
 
     random = "random"  # drawn from all characters with `split_seed`
@@ -119,6 +121,21 @@ class Rotations(Enum):
     none = "none"
     train = "train"
     all = "all"
+
+
+class Missing(Enum):
+    """What becomes of the missing numbers of a table."""
+
+    refuse = "refuse"
+    median = "median"  # of meta-train's rows
+
+
+class Predicts(Enum):
+    """What the targets of tasks are."""
+
+    classes = "classes"  # of each task its own
+    shared = "shared"  # classes that mean the same in all tasks
+    numbers = "numbers"
 
 
 class Optimizer(Enum):
@@ -222,8 +239,8 @@ class Augment:
 class DataConfig(Group):
     name: str = key(role=Role.choice, shapes=Shapes.tasks, help="the choice")
     kind: str = key(role=Role.choice, shapes=Shapes.tasks, help="its file in data/")
-    regression: ClassVar[bool] = False  # targets are numbers, not classes
     counted: ClassVar[bool] = False  # `classes` and `samples` show when the data is loaded
+    images: ClassVar[bool] = True  # its examples are images
     image_size: int | None = key(
         None, shapes=Shapes.tasks, above=0, help="pixels a side; null: the inputs are no images"
     )
@@ -238,7 +255,9 @@ class DataConfig(Group):
         shapes=Shapes.tasks,
         help="digest of what a run found in `root`; a run writes it when it begins",
     )
-    split: Split = key(Split.random, shapes=Shapes.tasks, help="how classes go to the splits")
+    split: str = key(
+        "random", shapes=Shapes.tasks, words=Split, help="how classes go to the splits"
+    )
     least: int | None = key(
         None,
         role=Role.fact,
@@ -250,6 +269,9 @@ class DataConfig(Group):
         role=Role.fact,
         shapes=Shapes.tasks,
         help="classes that `evaluate` does not test with split=test, as the run has met them",
+    )
+    kept_in: str | None = key(
+        None, role=Role.fact, help="the data.json of the run by which `evaluate` reads a table"
     )
     split_seed: int = key(0, shapes=Shapes.tasks, least=0, help="of the lot that splits classes")
     rotations: Rotations = key(
@@ -268,6 +290,21 @@ class DataConfig(Group):
         None, shapes=Shapes.tasks, help="a CSV with the columns class,split instead of a lot"
     )
     augment: Augment = field(default_factory=Augment)
+
+    @property
+    def regression(self) -> bool:
+        """Whether targets are numbers, not classes."""
+        return False
+
+    @property
+    def shared(self) -> bool:
+        """Whether labels mean the same in all tasks."""
+        return False
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its tasks are there by name, as groups of rows, and not made of classes."""
+        return self.regression or self.shared
 
     @property
     def measure(self) -> Measure:
@@ -315,6 +352,7 @@ class AlgoConfig(Group):
     meta_trains: ClassVar[bool] = True  # has a meta-training, with a meta-validation
     pretrains: ClassVar[bool] = False  # trains one network on all meta-train classes
     classifies: ClassVar[bool] = False  # cannot do regression
+    by_way: ClassVar[bool] = False  # has an output for each class of a task
     moves_body: ClassVar[bool] = False  # is of no use where only the head learns
     together: ClassVar[bool] = False  # judges the queries of a task together, and not otherwise
     inner_lr: float = key(0.01, shapes=Shapes.test, above=0, help="inner learning rate")

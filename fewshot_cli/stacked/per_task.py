@@ -2,7 +2,7 @@
 
 The tasks lie one behind another in the batch dimension, `[T*B, ...]`; whatever has no weights
 treats each example by itself and needs no change. Under `PerTaskLayers`, torch's `linear`,
-`conv2d` and `batch_norm` give each task its own weights:
+`conv1d`, `conv2d` and `batch_norm` give each task its own weights:
 
 - A convolution is a matrix product over unfolded patches, batched over tasks. Grouped convolutions
   are the other way, and slower on a CPU. Images and kernels lie channels-last, so that neither
@@ -42,12 +42,13 @@ def covers(net: nn.Module) -> bool:
         type(module)
         in (
             *(nn.Linear, nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Sequential),
-            *(nn.MaxPool2d, nn.AdaptiveAvgPool2d),
+            *(nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
         )
         or "by_example" in vars(type(module))  # what a model says of its own modules
         or (
-            type(module) is nn.Conv2d
-            and (module.groups, module.dilation, module.padding_mode) == (1, (1, 1), "zeros")
+            isinstance(module, nn.Conv1d | nn.Conv2d)
+            and type(module) in (nn.Conv1d, nn.Conv2d)
+            and (module.groups, {*module.dilation}, module.padding_mode) == (1, {1}, "zeros")
             and not isinstance(module.padding, str)
         )
         or (
@@ -80,6 +81,19 @@ def conv2d(
     return linear(patches, kernels, bias).permute(0, 3, 1, 2)
 
 
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int],
+    padding: tuple[int],
+    *_: object,
+) -> Tensor:
+    """`[T*B, C, L]` and weights `[T, O, C, l]` to `[T*B, O, L']`: of images of one row."""
+    rows = x[:, :, None], weight[:, :, :, None]
+    return conv2d(*rows, bias, (1, *stride), (0, *padding))[:, :, 0]
+
+
 def batch_norm(
     x: Tensor,
     mean: None,
@@ -98,6 +112,7 @@ def batch_norm(
 
 PER_TASK: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.linear: linear,
+    functional.conv1d: conv1d,
     functional.conv2d: conv2d,
     functional.batch_norm: batch_norm,
 }

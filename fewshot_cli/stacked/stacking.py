@@ -117,7 +117,7 @@ class Joined:
 
 
 def convolves(net: nn.Module) -> bool:
-    return any(isinstance(module, nn.Conv2d) for module in net.modules())
+    return any(isinstance(module, nn.Conv1d | nn.Conv2d) for module in net.modules())
 
 
 def chunk_size(
@@ -142,7 +142,7 @@ def chunk_size(
     def count(module: nn.Module, given: object, put_out: Tensor) -> None:
         nonlocal floats
         floats += put_out.numel()
-        if isinstance(module, nn.Conv2d):  # and the patches that it unfolds
+        if isinstance(module, nn.Conv1d | nn.Conv2d):  # and the patches that it unfolds
             floats += put_out[:, 0].numel() * module.weight[0].numel()
 
     leaves = [module for module in net.modules() if not list(module.children())]

@@ -117,4 +117,5 @@ class SweepDirectory:
 def _moved(settings: dict[str, Any], fingerprint: str | None) -> str:
     """The digest of a job wherever its data is."""
     counted = identity.identity(settings, "job")
-    return _digest(counted | {identity.ROOT: None, identity.FINGERPRINT: fingerprint})
+    nowhere = dict.fromkeys(identity.PLACES)
+    return _digest(counted | nowhere | {identity.FINGERPRINT: fingerprint})

@@ -13,8 +13,9 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from fewshot_cli.algorithms.base import Learner, answers
+from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.images.episodes import ImageTasks
-from fewshot_cli.data.task import Scores, TaskBatch, score
+from fewshot_cli.data.task import Scores, TaskBatch, TaskSource, score
 from fewshot_cli.models import Network
 from fewshot_cli.models.features import FrozenTasks
 from fewshot_cli.progress import Progress
@@ -25,7 +26,7 @@ from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
 T = TypeVar("T")
-TASKS_A_DRAW = 100  # constant, so that the first n tasks are the same whatever their number
+TASKS_A_DRAW, MOST_A_DRAW = 100, 1000
 
 
 class StoppedError(Exception):
@@ -95,7 +96,7 @@ def _by_step(
         if step >= first_step:
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
-                found.append(score(outputs, tasks.query_y))
+                found.append(score(outputs, tasks.query_y, tasks.unit))
     return found
 
 
@@ -107,21 +108,32 @@ def _in_order(of_ranks: list[list[T]]) -> list[T]:
     ]
 
 
+def tasks_a_draw(source: TaskSource, split: str) -> int:
+    """Does not depend on how many are wanted, so that the first n are always the same.
+
+    Where tasks are groups of rows, a draw has all of them, as far as they fit: no task counts twice
+    before each has counted once.
+    """
+    groups = source.groups(split) if isinstance(source, ArrayTasks) else None
+    return TASKS_A_DRAW if groups is None else min(groups, MOST_A_DRAW)
+
+
 def _chunks(
     setup: Setup, split: str, tasks: int, draws: torch.Generator
 ) -> Iterator[tuple[int, TaskBatch | None]]:
     """How many tasks adapt at once, each time, and which; None where another rank takes them."""
     source, shape, size = setup.source, setup.test_shape, setup.eval_chunk
     ranks, units = setup.algorithm.acceleration.ranks, itertools.count()
-    for first in range(0, tasks, TASKS_A_DRAW):
-        count = min(TASKS_A_DRAW, tasks - first)
+    a_draw = tasks_a_draw(source, split)
+    for first in range(0, tasks, a_draw):
+        count = min(a_draw, tasks - first)
         if not isinstance(source, ImageTasks | FrozenTasks):
-            drawn = next(source.sample(split, TASKS_A_DRAW, shape, draws).split(count))
+            drawn = next(source.sample(split, a_draw, shape, draws).split(count))
             for chunk in drawn.split(size):
                 yield len(chunk), chunk if ranks.takes(next(units)) else None
             continue
         # A draw's images need not be in memory together.
-        places, classes = source.draw(split, TASKS_A_DRAW, shape, draws)
+        places, classes = source.draw(split, a_draw, shape, draws)
         for at in range(0, count, size):
             part = slice(at, min(at + size, count))
             taken = ranks.takes(next(units))
@@ -159,6 +171,7 @@ def metrics(
     loss, loss_ci95 = found[LOSS]
     accuracy, accuracy_ci95 = found.get(ACCURACY, (None, None))
     tasks = len(scores.loss)
+    rmse = (None, None) if scores.accuracy is not None else mean_ci95(scores.loss.sqrt())
     return Metrics(
         iteration,
         split,
@@ -170,6 +183,8 @@ def metrics(
         accuracy_ci95,
         elapsed_s=round(time.monotonic() - start, 3),
         tasks_per_s=round(tasks / max(seconds, 1e-9), 3),
+        rmse=rmse[0],
+        rmse_ci95=rmse[1],
     )
 
 

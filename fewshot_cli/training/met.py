@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fewshot_cli import data
+from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.images import splits
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.runs.directory import RunDirectory
@@ -33,7 +34,7 @@ def classes_met(run: RunDirectory, config: Config) -> set[str] | None:
         source = data.load(config.data, config.cache_dir, torch.device("cpu"))
     except UserError:
         return None
-    assert isinstance(source, ImageTasks)
+    assert isinstance(source, ImageTasks | ArrayTasks)
     if config.data.fingerprint not in (None, source.fingerprint):
         return None
     return {*source.sizes["train"], *source.sizes["valid"]}

@@ -17,6 +17,7 @@ import torch
 
 from fewshot_cli import trackers
 from fewshot_cli.algorithms.base import DivergedError, MetaLearner
+from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import Scores, TaskBatch, score
 from fewshot_cli.models import digest
@@ -64,7 +65,9 @@ def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
             earlier.refuse_others(config)  # once more, since the data's fingerprint is known now
         directory.record(config)
         source = setup.in_images().source
-        if isinstance(source, ImageTasks) and config.data.counted:
+        if isinstance(source, ArrayTasks) and source.kept is not None:
+            directory.write_data(source.kept)
+        if isinstance(source, ImageTasks | ArrayTasks) and config.data.counted:
             _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _tell_who_idles(setup)
@@ -119,12 +122,18 @@ def _tell_who_idles(setup: Setup) -> None:
 def _tell_splits(
     splits: Mapping[str, Mapping[str, int]], config: Config, directory: RunDirectory
 ) -> None:
-    """splits.csv, and a line where meta-validation has no classes of its own."""
+    """splits.csv, and a line where meta-validation has no classes of its own, or tasks repeat."""
     directory.write_splits(splits)
+    groups = "tasks" if config.data.grouped else "classes"
     if config.algo.meta_trains and splits["valid"] == splits["train"]:
         say(
-            f"Meta-validation draws from the {len(splits['train'])} classes of meta-train and only "
-            f"chooses the checkpoint; meta-test has {len(splits['test'])} others"
+            f"Meta-validation draws from the {len(splits['train'])} {groups} of meta-train and "
+            f"only chooses the checkpoint; meta-test has {len(splits['test'])} others"
+        )
+    if config.data.grouped and config.eval.tasks > len(splits["test"]):
+        say(
+            f"eval.tasks={config.eval.tasks}: meta-test has {len(splits['test'])} tasks, which are "
+            "tested more than once, each time with other rows"
         )
 
 
@@ -329,7 +338,9 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
             "iteration": iteration,
             "tasks": config.eval.tasks,
             "queries": config.eval.queries,
-            "classes": len(source.sizes["test"]) if isinstance(source, ImageTasks) else None,
+            "classes": len(source.sizes["test"])
+            if isinstance(source, ImageTasks | ArrayTasks)
+            else None,
             "transductive": config.eval.transductive,
             "batch_norm": config.model.statistics.value,  # whose statistics
             "steps": [
@@ -340,6 +351,7 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
                     "loss_ci95": row.loss_ci95 if math.isfinite(row.loss) else None,
                     "accuracy": row.accuracy,
                     "accuracy_ci95": row.accuracy_ci95,
+                    **_rmse(row),
                 }
                 for row in tested
             ],
@@ -350,6 +362,17 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
             **{name: version(name) for name in ("fewshot", "torch", "learn2learn", "hydra-core")},
         },
         "git_commit": _git_commit(),
+    }
+
+
+def _rmse(row: Metrics) -> dict[str, float | None]:
+    """Of regression, in the unit of its target."""
+    if row.rmse is None:
+        return {}
+    finite = math.isfinite(row.rmse)
+    return {
+        "rmse": row.rmse if finite else None,
+        "rmse_ci95": row.rmse_ci95 if finite else None,
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fewshot_cli import algorithms, data, models
 from fewshot_cli.algorithms.base import Algorithm
+from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import TaskBatch, TaskShape, TaskSource
 from fewshot_cli.models import Network, digest
@@ -150,7 +151,9 @@ def init_weights(init: str) -> dict[str, Tensor]:
 
 def outputs_of(config: Config, ways: int, train_classes: int) -> int:
     """How many outputs a network has where tasks have so many ways."""
-    if config.data.regression or config.algo.head is Head.shared:
+    if config.data.grouped:
+        return train_classes
+    if config.algo.head is Head.shared:
         return 1
     # Where nothing is left to train on, a head is for the ways.
     return train_classes or ways if config.algo.pretrains else ways
@@ -207,12 +210,11 @@ def device_and_data(
     check_split(config, splits)
     size = models.image_size(config.model) or config.data.image_size
     source = data.load(replace(config.data, image_size=size), config.cache_dir, device)
-    if isinstance(source, ImageTasks):
-        if config.data.counted:
-            check_counted(config, source.sizes, splits)
-        if config.data.root is not None:
-            config.data.fingerprint = source.fingerprint
-            config.data.reads |= {"fingerprint"}
+    if isinstance(source, ImageTasks | ArrayTasks) and config.data.counted:
+        check_counted(config, source.sizes, splits)
+    if config.data.root is not None or config.data.kind == "python":
+        config.data.fingerprint = getattr(source, "fingerprint", None)
+        config.data.reads |= {"fingerprint"}
     return device, source
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import random
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import Command
-from helpers import drawings, photographs, untrained
+from helpers import TINY, drawings, photographs, untrained
 
 TOLD = ["--steps", "3", "algo.inner_lr=0.4", "--one-by-one"]  # nothing is left to choose
 
@@ -99,10 +101,10 @@ def test_a_model_can_be_saved_without_a_query(here: Path, fewshot: Command) -> N
         (["run", "--support", "SUPPORT", "--query", "nowhere"], "nowhere: No such file"),
         (["nothing", "--support", "SUPPORT", "--query", "QUERY"], "nothing: expected a run dir"),
         (["run", "--query", "QUERY"], "Missing option '--support'"),
-        (["run", "--support", "SUPPORT"], "expected --query DIR, --save FILE or both"),
+        (["run", "--support", "SUPPORT"], "expected --query, --save FILE or both"),
         (
             ["run", "--support", "SUPPORT", "--save", "model.pt", "--out", "there"],
-            "--out there: nothing is judged; expected --query DIR too",
+            "--out there: nothing is judged; expected --query too",
         ),
         (
             ["run", "--support", "SUPPORT", "--query", "QUERY", "--save", "model.txt"],
@@ -169,3 +171,35 @@ def test_options_that_go_with_a_run_or_without(
     assert done.returncode == 2
     assert done.stderr.startswith(f"fewshot: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_commands_of_the_page_on_tables(tmp_path: Path, fewshot: Command) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    section = page[page.index("## What is in a table") : page.index("## Splits, columns")]
+    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert [words[1] for words in lines] == ["data", "train", "adapt", "predict"]
+    draw = random.Random(0)
+    header = "patient,weight,sex,dose"
+    rows = [
+        f"p{patient},{weight:.1f},{draw.choice('fm')},{50 + patient * weight:.1f}"
+        for patient in range(12)
+        for weight in [draw.gauss(70, 9) for _ in range(12)]
+    ]
+    of_one = [row for row in rows if row.startswith("p3,")]
+    for name, part in {"patients": rows, "mine": of_one[:6], "more": of_one[6:]}.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
+    outputs = []
+    for words in lines:
+        short = [*TINY[:3], "eval.tasks=2", "eval.valid_tasks=2"] if words[1] == "train" else []
+        done = fewshot(*words[1:], *short)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert "tasks            12\n" in outputs[0]
+    assert "Next:  fewshot evaluate outputs/runs/doses eval.tasks=2\n" in outputs[1]
+    assert "Root mean squared error" in outputs[2]
+    assert outputs[2].endswith("Next:  fewshot predict mine.pt FILE\n")
+    one, other = (pd.read_csv(path) for path in tmp_path.glob("outputs/predictions/*/*.csv"))
+    pd.testing.assert_frame_equal(one, other)
+    assert [*one] == ["patient", "weight", "sex", "dose", "predicted"]
+    assert not list(tmp_path.glob("outputs/predictions/*/*.png"))

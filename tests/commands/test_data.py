@@ -191,3 +191,127 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
         f"data(Path({str(tmp_path)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_list_of_images_is_looked_at_by_its_classes(tmp_path: Path, fewshot: Command) -> None:
+    root = little_folder(tmp_path / "photos", classes=3)
+    shutil.copy(root / "gruppe 0/klasse ä0/bild 00.png", root / "gruppe 0/klasse ä0/copy.png")
+    rows = ["FILE_NAME,CATEGORY,split"]
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        of_class, split = [("even", "train"), ("odd", "test")][number % 2]
+        rows.append(f"{path.relative_to(root).as_posix()},{of_class},{split}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    table, lines = table_of(fewshot("data", "photos", "--labels", "photos/labels.csv"))
+    assert (table["classes"], table["images"]) == ("2", "55")
+    assert table["smallest class"] == "27 images: odd"
+    assert table["splits"] == "1 classes for meta-train and meta-validation, 1 for meta-test"
+    assert "ways=2" not in table
+    copies = "gruppe 0/klasse ä0/bild 00.png = gruppe 0/klasse ä0/copy.png"
+    assert lines[0] == f"the same in several classes: {copies}"
+    done = fewshot("data", "photos", "--labels", "photos/none.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def rows(folder: Path, *more: str) -> Path:
+    """Four tasks of six rows; `more` are lines."""
+    lines = ["who,x,sex,note,always,y,when"]
+    for person in range(4):
+        when = ["train", "train", "valid", "test"][person]
+        for row in range(6):
+            sex = "f" if row % 2 else "m"
+            lines.append(f"p{person},{person + row / 10},{sex},word {person}.{row},7,{row},{when}")
+    path = folder / "t.csv"
+    path.write_text("\n".join([*lines, *more]) + "\n")
+    return path
+
+
+def test_a_table_is_counted_and_what_cannot_be_used_named(tmp_path: Path, fewshot: Command) -> None:
+    many = [f"p0,1,f,other {row},7,1,train" for row in range(40)]
+    rows(tmp_path, *many, "p3,0.1,f,word 0.1,7,1,test", "p0,,m,b,7,2,train", "p9,wide,m,a,7,2,dev")
+    words = ["data.task=who", "data.target=y", "data.split=when", "shots=5", "eval.queries=5"]
+    table, lines = table_of(fewshot("data", "t.csv", *words))
+    assert table == {
+        "rows": "67",
+        "columns": "3 of numbers, 1 of category, 1 of text",
+        "missing values": "x 1",
+        "constant": "always",
+        "tasks": "5",
+        "smallest task": "1 rows: p9",
+        "largest task": "47 rows: p0",
+        "duplicates": "2 rows are like another, 2 across tasks, 2 across splits",
+        "splits": "data.split=when is wrong",
+        "shots": "shots=5 and eval.queries=5 take 10 rows of a task, and 4 of 5 have fewer; "
+        "data.min_rows=10 leaves those out",
+    }
+    assert lines[:2] == [
+        "column: x: numbers, 26 different values",
+        "column: sex: category, 2 different values",
+    ]
+    path = tmp_path / "t.csv"
+    assert [line.removeprefix(f"cannot be used: {path.name}: ") for line in lines[5:]] == [
+        "line 68, column x: wide among numbers; expected a number",
+        "column note has 66 different words in 67 rows, which is text; expected numbers or at most "
+        "50 categories, or data.drop=note",
+        "cannot be used: missing values; expected none, or data.missing=median, which fills them",
+        "cannot be used: column who: t.csv: line 68, column when: dev; expected test, train, valid",
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["data.task=who", "data.target=y", "data.drop=[note]"]])
+def test_a_table_needs_no_torch_and_one_that_is_fine_says_so(
+    tmp_path: Path, fewshot: Command, words: list[str]
+) -> None:
+    rows(tmp_path)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nsys.modules['torch'] = None\nfrom fewshot_cli.app import main\nmain()",
+            *("data", str(tmp_path / "t.csv"), *words),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    table, lines = table_of(done)
+    assert table["rows"] == "24"
+    if words:
+        assert table["splits"] == "2 tasks for meta-train, 1 for meta-validation, 1 for meta-test"
+        assert not any(line.startswith("cannot be used") for line in lines)
+    else:
+        assert (
+            table["tasks"] == "expected data.label=COLUMN, or data.task=COLUMN data.target=COLUMN"
+        )
+
+
+def test_arrays_are_counted(tmp_path: Path, fewshot: Command) -> None:
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=(40, 2, 8))
+    x[:, 1, 3], x[39], x[1] = 5, x[0], x[0]
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) // 4)
+    table, _ = table_of(fewshot("data", "a.npz", "shots=1", "eval.queries=3"))
+    assert table["columns"] == "1 of numbers of shape [2, 8] a row, 1 of 16 constant"
+    assert table["duplicates"] == "3 rows are like another, 3 across classes"
+    assert (table["classes"], table["shots"][:7]) == ("10", "up to 1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["t.csv", "data.task=wo"], "data.task=wo: .*t.csv has no such column; expected who"),
+        (["t.csv", "data.tsk=who"], "data.tsk"),
+        (["t.csv", "--labels", "t.csv"], "--labels t.csv: is for a folder of images"),
+        (["t.txt"], "t.txt: expected a folder of images, or .csv"),
+        ([".", "data.task=who"], "data.task=who: goes with a table"),
+    ],
+)
+def test_a_wrong_look_costs_one_line(
+    tmp_path: Path, fewshot: Command, words: list[str], message: str
+) -> None:
+    rows(tmp_path)
+    (tmp_path / "t.txt").touch()
+    done = fewshot("data", *words)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert done.stderr.count("\n") == 1

@@ -5,6 +5,7 @@ import torch
 from helpers import BACKBONES, IMAGE_MODELS, config, names
 
 from fewshot_cli import models
+from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import ModelConfig
 from fewshot_cli.stacked import learn2learn
 
@@ -16,20 +17,27 @@ def model_config(name: str, *overrides: str) -> ModelConfig:
     return config(f"model={name}", *data, *overrides).model
 
 
+def shape_of(name: str) -> tuple[int, ...]:
+    """Of an example that the model takes."""
+    return (2, 20) if name == "cnn1d" else (1, 28, 28)
+
+
 @pytest.mark.parametrize("name", names("model"))
 @pytest.mark.parametrize("ways", [1, 5, 20])
 def test_every_model_gives_a_value_for_each_way(name: str, ways: int) -> None:
-    net = models.build(model_config(name), (1, 28, 28), ways)
-    assert net(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+    shape = shape_of(name)
+    net = models.build(model_config(name), shape, ways)
+    assert net(torch.rand(4, *shape)).shape == (4, ways)
 
 
 @pytest.mark.parametrize("name", names("model"))
 def test_nothing_is_remembered_between_batches(name: str) -> None:
-    net = models.build(model_config(name), (1, 28, 28), 5)
+    shape = shape_of(name)
+    net = models.build(model_config(name), shape, 5)
     before = [buffer.clone() for buffer in net.buffers()]
-    x = torch.rand(6, 1, 28, 28)
+    x = torch.rand(6, *shape)
     first = net(x)
-    net(torch.rand(6, 1, 28, 28) * 9)
+    net(torch.rand(6, *shape) * 9)
     assert torch.equal(net(x), first)
     assert torch.equal(net.eval()(x), first)
     assert all(map(torch.equal, net.buffers(), before))
@@ -81,6 +89,31 @@ def test_resnet12_computes_what_learn2learn_s_does() -> None:
             mine.copy_(weight)
         images = torch.rand(2, 3, 84, 84, dtype=torch.float64)
         assert torch.allclose(ours(images), theirs(images), rtol=1e-9, atol=1e-12)
+
+
+def test_a_network_without_hidden_layers_is_linear() -> None:
+    net = models.build(config("data=sinusoid", "model=mlp", "model.hidden=[]").model, (3,), 2)
+    assert [weight.shape for weight in net.parameters()] == [(2, 3), (2,)]
+
+
+@pytest.mark.parametrize(("features", "width"), [("mean", 8), ("flatten", 8 * 2)])
+def test_a_series_is_halved_by_each_block(features: str, width: int) -> None:
+    words = ["model=cnn1d", "model.channels=8", "model.blocks=3", f"model.features={features}"]
+    net = models.build(config("data=sinusoid", *words).model, (3, 21), 2)
+    assert net[-1].in_features == width
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 28, 28), r"takes series \[channels, length\], and an example has shape \[1, 28, 28\]"),
+        ((2, 15), r"model.blocks=4: each halves the series, which has length 15; expected 3 or fe"),
+        ((2, 1), r"which has length 1; choose model=mlp"),
+    ],
+)
+def test_what_is_no_long_series_is_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        models.build(config("data=sinusoid", "model=cnn1d").model, shape, 2)
 
 
 def test_reptile_s_net_flattens_the_last_map_of_two_by_two() -> None:

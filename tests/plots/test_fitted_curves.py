@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import TINY, config
@@ -82,6 +83,23 @@ def test_other_data_and_runs_without_a_test_are_refused(trained: Path, tmp_path:
     RunDirectory(tmp_path).begin(config("model=mlp"))
     with pytest.raises(UserError, match=r"data=glyphs; expected a run of data=sinusoid"):
         fitted_curves.draw(tmp_path)
+
+
+def test_a_table_with_one_feature_is_drawn_in_its_own_units(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = [(task, x, 100 * task + x) for task in range(12) for x in draw.uniform(1000, 2000, 16)]
+    table = pd.DataFrame(rows, columns=["task", "load", "heat"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    keys = ["data.task=task", "data.target=heat", f"data.root='{tmp_path / 't.csv'}'"]
+    shape = ["ways=1", "shots=5", "queries=5", "algo.eval_steps=5"]
+    run(config("data=table", *keys, "model=mlp", *TINY, *shape), RunDirectory(tmp_path / "run"))
+    figure = fitted_curves.draw(tmp_path / "run")
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("load", "heat")
+    for panel in range(3):
+        x, y = line(figure, panel, "support set")
+        offset = (y - x) / 100  # the number of the task
+        assert offset == pytest.approx(np.full(5, round(offset[0])), abs=1e-2)
+        assert len(line(figure, panel, "query set")[0]) == 2
 
 
 def test_curves_that_diverge_leave_the_others_in_sight(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_bound_refuses_what_is_below_it(name: str) -> None:
     wrong = -1 if key.above is None else 0
     value = f"[{wrong}]" if name == "model.hidden" else wrong
     choice = [f"{group}={readers[-1]}"] if readers else []
-    regression = ["model=mlp"] if choice == ["data=sinusoid"] else []
+    regression = ["model=mlp"] if choice in (["data=sinusoid"], ["data=table"]) else []
     with pytest.raises(UserError, match=rf"{name}={wrong}(\.0)?: expected .*{key.bounds}"):
         job_config([*choice, *regression, f"{name}={value}"])
 

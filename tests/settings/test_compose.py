@@ -14,7 +14,8 @@ from fewshot_cli.settings.schema import Config, recorded
 
 
 def compatible(data: str) -> list[str]:
-    return ["data=sinusoid", "model=mlp"] if data == "sinusoid" else [f"data={data}"]
+    no_images = ["model=mlp"] if data in ("sinusoid", "table", "python") else []
+    return [f"data={data}", *no_images]
 
 
 @pytest.mark.parametrize(("data", "algo"), pairs())
@@ -26,7 +27,7 @@ def test_every_data_set_goes_with_every_algorithm(data: str, algo: str) -> None:
 @pytest.mark.parametrize("model", names("model"))
 def test_every_model_is_chosen_by_its_name(model: str) -> None:
     assert job_config([f"model={model}"]).model.name == model
-    assert model in (*IMAGE_MODELS, *BACKBONES)
+    assert model in (*IMAGE_MODELS, *BACKBONES, "cnn1d")
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))

@@ -12,7 +12,16 @@ from conftest import Command
 from helpers import TINY, config, little_folder, names
 
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.identity import COUNTS, flat, identity, may_change, of, tasks
+from fewshot_cli.settings.identity import (
+    COUNTS,
+    FINGERPRINT,
+    PLACES,
+    flat,
+    identity,
+    may_change,
+    of,
+    tasks,
+)
 from fewshot_cli.settings.schema import Role, keys, recorded
 
 KNOWN = keys(choices.all_keys())
@@ -31,7 +40,8 @@ def choosing(key: str) -> list[str]:
         return []
     for option in choices.options(group):
         if name in keys(choices.own_keys(group, option.content()["kind"])):
-            return [f"{group}={option.name}"]
+            no_images = ["model=mlp"] if option.name in ("table", "python") else []
+            return [f"{group}={option.name}", *no_images]
     return []
 
 
@@ -41,8 +51,8 @@ def test_a_key_counts_by_its_role(key: str, use: str) -> None:
     here, there = changed(key)
     role = KNOWN[key].role
     counts = identity(here, use) != identity(there, use)
-    if key in ("data.root", "data.fingerprint"):
-        assert counts is (use != {"data.root": "resume", "data.fingerprint": "job"}[key])
+    if key in (*PLACES, FINGERPRINT):
+        assert counts is (use != ("job" if key == FINGERPRINT else "resume"))
     else:  # what leaves the weights as they are is no matter for a checkpoint
         assert counts is (role in COUNTS[use] and (KNOWN[key].bits or use != "resume"))
 
@@ -155,3 +165,29 @@ def test_a_run_that_has_the_net_under_its_old_name_is_the_same_run() -> None:
     for use in COUNTS:
         assert identity(then, use) == identity(now, use)
         assert identity(now, use) != identity(now | {"model.norm": False}, use)
+
+
+def test_lists_of_images_are_told_apart_and_may_move(fewshot: Command, tmp_path: Path) -> None:
+    root = little_folder(tmp_path / "here")
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    for name, drop in (("a", 0), ("b", 1)):
+        rows = [f"{path},{path.rpartition('/')[0]}" for path in paths[drop:]]
+        (root / f"{name}.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    small = ["data=folder", "data.image_size=8", "model=mlp", *TINY]
+    sweep = ["train", "-m", *small, "sweep.dir=sweep"]
+    done = fewshot(*sweep, "data.labels=here/a.csv,here/b.csv")
+    assert done.returncode == 0, done.stderr
+    assert len([*(tmp_path / "sweep").glob("data.labels=*")]) == 2
+    shutil.move(root, tmp_path / "there")
+    done = fewshot(*sweep, "data.labels=there/a.csv,there/b.csv")
+    assert "2 jobs are complete already" in done.stderr, done.stderr
+
+    (job,) = (tmp_path / "sweep").glob("data.labels=here_a.csv*")
+    words = [str(job), "data.root=there", "iterations=6"]
+    done = fewshot("resume", *words, "data.labels=there/a.csv")
+    assert done.returncode == 0, done.stderr
+    done = fewshot("resume", *words, "data.labels=there/b.csv")
+    assert "holds other images than when the run began" in done.stderr
+    there = ["data.root=there", "data.labels=there/b.csv", "data.split=test"]
+    done = fewshot("evaluate", str(job), *there, "ways=2")
+    assert "Left out 6 classes that the run was trained or validated on\n" in done.stderr

@@ -21,6 +21,10 @@ def conv(stride: tuple[int, int], padding: tuple[int, int]) -> Layer:
     return lambda x, w, b: functional.conv2d(x, w, b, stride, padding, (1, 1), 1)
 
 
+def conv1d(stride: int, padding: int) -> Layer:
+    return lambda x, w, b: functional.conv1d(x, w, b, (stride,), (padding,), (1,), 1)
+
+
 def norm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return functional.batch_norm(x, None, None, w, b, True, 0.1, 1e-5)
 
@@ -30,6 +34,9 @@ CASES: dict[str, tuple[Layer, tuple[int, ...], tuple[int, ...]]] = {
     "conv": (conv((1, 1), (0, 0)), (2, 4, 5), (3, 2, 3, 3)),
     "strided conv": (conv((2, 2), (1, 1)), (2, 5, 4), (3, 2, 3, 3)),
     "odd conv": (conv((1, 2), (2, 1)), (2, 4, 5), (3, 2, 3, 2)),
+    "conv of series": (conv1d(1, 1), (2, 5), (3, 2, 3)),
+    "strided conv of series": (conv1d(2, 0), (2, 6), (3, 2, 2)),
+    "norm of series": (norm, (3, 4), (3,)),
     "norm of vectors": (norm, (3,), (3,)),
     "norm of maps": (norm, (3, 2, 2), (3,)),
 }
@@ -77,9 +84,11 @@ def test_derivatives(case: str) -> None:
 def test_what_is_not_covered_is_known() -> None:
     plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))
     assert covers(plain)
+    assert covers(nn.Sequential(nn.Conv1d(1, 2, 3, padding=1), nn.MaxPool1d(2)))
     for other in (
         nn.Conv2d(2, 2, 3, groups=2),
         nn.Conv2d(2, 2, 3, dilation=2),
+        nn.Conv1d(2, 2, 3, dilation=2),
         nn.Conv2d(2, 2, 3, padding="same"),
         nn.BatchNorm2d(2),
         nn.BatchNorm2d(2, affine=False, track_running_stats=False),

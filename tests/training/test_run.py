@@ -41,6 +41,7 @@ def test_a_run_leaves_every_file_of_the_contract(
         *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
         *("checkpoints", ".lock"),
         *(["splits.csv"] if chosen.data.counted else []),
+        *(["data.json"] if data == "table" else []),
     }
     kept = {"best.pt", "last.pt"} | ({"previous.pt"} if algo not in UNTRAINED else set())
     assert {path.name for path in directory.checkpoints.iterdir()} == kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fewshot_cli.data.images.tree import decode, fault, group, opened, strict
+from fewshot_cli.data.images.tree import decode, fault, opened, strict
 from fewshot_cli.progress import Progress
 from fewshot_cli.settings.schema import Colour
 
@@ -40,42 +40,44 @@ class Look:
 
     path: Path
     name: str  # below the root
+    of_class: str
     digest: str = ""
     size: tuple[int, int] = (0, 0)  # width and height in pixels
     mode: str = ""
     hash: Hash | None = None
     fault: str = ""
 
-    @property
-    def of_class(self) -> str:
-        return group(self.name)
 
+def look_at(classes: Mapping[str, Sequence[Path]], root: Path) -> list[Look]:
+    """Decode the files of all classes, in threads."""
+    files = [(path, name) for name, paths in classes.items() for path in paths]
 
-def look_at(files: Sequence[Path], root: Path) -> list[Look]:
-    """Decode all files, in threads."""
+    def look(file: tuple[Path, str]) -> Look:
+        return _look(file[0], file[0].relative_to(root).as_posix(), file[1])
+
     with (
         Progress("Looking at the images", len(files), "images") as progress,
         strict(),
         ThreadPoolExecutor() as pool,
     ):
         looks = []
-        for look in pool.map(lambda path: _look(path, path.relative_to(root).as_posix()), files):
-            looks.append(look)
+        for found in pool.map(look, files):
+            looks.append(found)
             progress.advance()
     return looks
 
 
-def _look(path: Path, name: str) -> Look:
+def _look(path: Path, name: str, of_class: str) -> Look:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with opened(path) as image:
             size, mode = image.size, image.mode
         grey = decode(path, 4 * FREQUENCIES, Colour.grey)[0]  # as a run will, but small
     except Exception as error:  # as many kinds as there are decoders
-        return Look(path, name, fault=fault(error))
+        return Look(path, name, of_class, fault=fault(error))
     plain = grey.std() < PLAIN
     bits = None if plain else imagehash.phash(Image.fromarray(grey), FREQUENCIES).hash.ravel()
-    return Look(path, name, digest, size, mode, bits)
+    return Look(path, name, of_class, digest, size, mode, bits)
 
 
 def same(looks: Iterable[Look]) -> list[list[Look]]:

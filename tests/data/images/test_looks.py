@@ -17,10 +17,11 @@ from fewshot_cli.data.images.looks import (
     same,
     within_classes,
 )
+from fewshot_cli.data.images.tree import group, scan
 
 
 def looks_of(root: Path) -> list[Look]:
-    return look_at(sorted(path for path in root.rglob("*.*") if path.is_file()), root)
+    return look_at(scan(root).classes, root)
 
 
 def names(sets: list[list[Look]]) -> list[list[str]]:
@@ -52,7 +53,7 @@ def test_other_fields_of_a_photograph_and_plain_surfaces_are_no_copies(tmp_path:
     assert nearly_same(one_each) == []
     for number in range(3):
         Image.new("RGB", (40, 40), (number, 90, 200)).save(tmp_path / f"{number}.png")
-    plain = look_at(sorted(tmp_path.glob("*.png")), tmp_path)
+    plain = look_at({"plain": sorted(tmp_path.glob("*.png"))}, tmp_path)
     assert [look.hash for look in plain] == [None] * 3
     assert nearly_same(plain) == []
 
@@ -60,7 +61,7 @@ def test_other_fields_of_a_photograph_and_plain_surfaces_are_no_copies(tmp_path:
 def look(name: str, digest: str, flipped: int = 0) -> Look:
     bits = np.arange(BITS) % 3 == 0
     bits[:flipped] ^= True
-    return Look(Path(name), name, digest, (50, 50), "RGB", bits)
+    return Look(Path(name), name, group(name), digest, (50, 50), "RGB", bits)
 
 
 def test_the_threshold() -> None:
@@ -88,10 +89,10 @@ def test_what_is_the_same_is_not_nearly_the_same() -> None:
 def test_ten_thousand_images_take_seconds() -> None:
     draw = np.random.default_rng(0)
     looks = [
-        Look(Path(), f"a/{number}", str(number), (50, 50), "RGB", draw.random(BITS) < 0.5)
+        Look(Path(), f"a/{number}", "a", str(number), (50, 50), "RGB", draw.random(BITS) < 0.5)
         for number in range(10_000)
     ]
-    looks.append(Look(Path(), "b/0", "b", (50, 50), "RGB", looks[7].hash))
+    looks.append(Look(Path(), "b/0", "b", "b", (50, 50), "RGB", looks[7].hash))
     start = time.monotonic()
     assert [[each.name for each in alike] for alike in nearly_same(looks)] == [["a/7", "b/0"]]
     assert time.monotonic() - start < 20
