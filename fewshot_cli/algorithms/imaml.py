@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fewshot_cli.algorithms.base import answers
-from fewshot_cli.algorithms.maml import MAML
+from fewshot_cli.algorithms.maml import MAML, of_tensors, scored
 from fewshot_cli.data.task import TaskBatch, losses
 from fewshot_cli.settings.schema import AlgoConfig, Shapes, key
 from fewshot_cli.stacked.stacking import PerTask
@@ -46,8 +46,8 @@ class ImplicitMAML(MAML):
             phi.adapt(support + self.config.regularisation / 2 * distance)
             yield phi.module
 
-    def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
-        tasks = TaskBatch(*fields)
+    def _meta_gradient(self, *given: Tensor) -> tuple[Tensor, ...]:
+        tasks = of_tensors(*given)
         *_, adapted = self.inner_loop(tasks, self.steps, first_order=True)
         phis = [weight.detach().requires_grad_() for weight in adapted.learning()]
         adapted.hold(phis)
@@ -69,7 +69,7 @@ class ImplicitMAML(MAML):
         solved = conjugate_gradients(curved, _flat(of_query, len(tasks)), self.config.cg_steps)
         parts = zip(solved.sum(0).split(sizes), self.weights, strict=True)
         gradient = [part.view_as(theta) for part, theta in parts]
-        return *gradient, outputs.detach()
+        return *gradient, *scored(outputs, tasks)
 
 
 def _flat(weights: tuple[Tensor, ...], tasks: int) -> Tensor:

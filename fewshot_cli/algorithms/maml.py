@@ -76,13 +76,14 @@ class MAML(MetaLearner):
         return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        *gradient, outputs = self.meta_gradient(*tasks.fields())
+        unit = [] if tasks.unit is None else [tasks.unit]
+        *gradient, loss, accuracy = self.meta_gradient(*tasks.fields(), *unit)
         self.add(gradient, share=1 / count)
-        return score(outputs, tasks.query_y, tasks.unit)
+        return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
 
-    def _meta_gradient(self, *fields: Tensor) -> tuple[Tensor, ...]:
-        """d sum over tasks of L_query(phi_k) / d theta; the outputs for the query sets."""
-        tasks = TaskBatch(*fields)
+    def _meta_gradient(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
+        tasks = of_tensors(*given)
         shares = self._shares_of_steps()
         total: Tensor | float = 0.0
         for step, phi in self._inner_loop(tasks):
@@ -91,7 +92,7 @@ class MAML(MetaLearner):
                 total = total + shares[step] * losses(outputs, tasks.query_y).sum()
         assert isinstance(total, Tensor)
         gradient = torch.autograd.grad(total, self.weights)
-        return *gradient, outputs.detach()
+        return *gradient, *scored(outputs, tasks)
 
     def _shares_of_steps(self) -> list[float]:
         """How much each phi_j's query loss counts, j = 0..k: at first alike, at last phi_k's."""
@@ -199,3 +200,18 @@ def refuse_frozen(net: Network, what: str) -> None:
 
 def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:
     phi.adapt(losses(phi(tasks.support_x), tasks.support_y).sum())
+
+
+# What is compiled takes and gives tensors alone.
+
+
+def of_tensors(*given: Tensor) -> TaskBatch:
+    """Tasks of their fields, and of their unit where they have one."""
+    fields, unit = given[:4], given[4:]
+    return TaskBatch(*fields, unit=unit[0] if unit else None)
+
+
+def scored(outputs: Tensor, tasks: TaskBatch) -> tuple[Tensor, Tensor]:
+    """Each task's loss, and its accuracy, or for regression the loss again."""
+    scores = score(outputs, tasks.query_y, tasks.unit)
+    return scores.loss, scores.loss if scores.accuracy is None else scores.accuracy
