@@ -151,7 +151,9 @@ class Model:
         Raises:
             UserError: it is a program, made for one way.
         """
-        judge = judging_by(self.judge, self.transductive, transductive, "images")
+        if transductive == self.transductive:
+            return self
+        judge = judging_by(self.judge, transductive, "images")
         return replace(self, judge=judge, transductive=transductive)
 
 
@@ -170,17 +172,13 @@ def way_of(apart: bool, transductive: bool) -> str:
     return "all in one batch" if transductive else "each alone with the support set"
 
 
-def judging_by(
-    judge: Callable[[Tensor], Tensor], transductive: bool, asked: bool, what: str
-) -> Callable[[Tensor], Tensor]:
-    """The judge of queries all in one batch, or one by one, from one of either way.
+def judging_by(judge: Callable[[Tensor], Tensor], transductive: bool, what: str) -> Judge:
+    """The judge of queries all in one batch, or one by one, from one of the other way.
 
     Raises:
         UserError: it is a program, made for one way.
     """
-    if transductive == asked:
-        return judge
     if not isinstance(judge, Judge):
-        way = f"all {what} together" if transductive else f"{what} one by one"
+        way = f"{what} one by one" if transductive else f"all {what} together"
         raise UserError(f"the program judges {way}; expected a model saved as .pt")
-    return Judge(judge.net, judge.support, asked, judge.numbers)
+    return Judge(judge.net, judge.support, transductive, judge.numbers)

@@ -143,5 +143,7 @@ class RowModel:
         Raises:
             UserError: it is a program, made for one way.
         """
-        judge = judging_by(self.judge, self.transductive, transductive, "rows")
+        if self.apart or transductive == self.transductive:
+            return self
+        judge = judging_by(self.judge, transductive, "rows")
         return replace(self, judge=judge, transductive=transductive)

@@ -94,6 +94,9 @@ def test_the_query_s_columns_stand_as_they_are_in_any_order(tmp_path: Path) -> N
     assert [*found] == ["sex", "age", "x", "note", "predicted"]
     pd.testing.assert_frame_equal(found[[*other]], other)
     assert found.predicted.to_numpy() == pytest.approx(expected.predicted.to_numpy(), rel=1e-6)
+    assert isinstance(model, RowModel)
+    alone = model.judging(False).predict(query).table  # rows of an MLP never see one another
+    pd.testing.assert_frame_equal(alone, expected)
 
 
 def adaptable() -> list[tuple[str, str]]:
