@@ -17,13 +17,13 @@ from fewshot_cli.compare.settings import has, varied
 from fewshot_cli.runs.directory import atomic
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import FINGERPRINT, ROOT, identity, tasks
-from fewshot_cli.settings.measure import Measure
+from fewshot_cli.settings.measure import LOSS, Measure
 
 WIDE = {"seeds and tasks": "over seeds and tasks", "tasks": "over the tasks of these runs"}
 RESULTS = [
     *("test", "seeds", "steps", "tasks", "measure", "mean", "ci95_seeds", "ci95_tasks"),
     *("difference", "difference_ci95", "unpaired_ci95", "over", "p", "verdict"),
-    *("seconds", "status", "error", "run"),
+    *("seconds", "status", "error", "run", "rmse"),
 ]
 
 
@@ -60,6 +60,11 @@ class Setting:
     def seconds(self) -> float:
         """Mean over the runs."""
         return float(np.mean([run.seconds for run in self.runs]))
+
+    @property
+    def rmse(self) -> float | None:
+        """For regression, the mean of the tasks' root mean squared errors."""
+        return float(np.sqrt(self.values).mean()) if self.measure is LOSS else None
 
     @property
     def badness(self) -> float:
@@ -231,7 +236,7 @@ def _set_against(settings: list[Setting], base: Setting | None, chosen_before: b
 
 
 def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
-    named = ("test", "steps", "mean", "ci95_seeds", "ci95_tasks")
+    named = ("test", "steps", "mean", "ci95_seeds", "ci95_tasks", "rmse")
     against = setting.against
     differences = (
         {}

@@ -24,7 +24,7 @@ LONGEST = 200
 MOST_ROWS = 50
 RATES = ("mean", "ci95_seeds", "ci95_tasks", "difference", "difference_ci95", "unpaired_ci95")
 HEADERS = {"ci95_seeds": "± seeds", "ci95_tasks": "± tasks", "difference_ci95": "± 95 %"}
-FORMS = {"p": ".2g", "seconds": ".1f"}
+FORMS = {"p": ".2g", "seconds": ".1f", "rmse": LOSS.form}
 
 
 @dataclass
@@ -52,7 +52,9 @@ def words(
         tests = ["test"] if table["test"].nunique() > 1 else []
         differences = ["difference", "difference_ci95", "verdict"]
         several = differences if table["difference"].notna().any() else []
-        columns = [*keys, *tests, "seeds", "mean", "ci95_seeds", "ci95_tasks", *several, "seconds"]
+        means = ["seeds", "mean", "ci95_seeds", "ci95_tasks"]
+        means += ["rmse"] if table["rmse"].notna().any() else []
+        columns = [*keys, *tests, *means, *several, "seconds"]
     done, left = (table[table["mean"].notna()], table[table["mean"].isna()])
     measures = set(done["measure"])
     mean = measures.pop() if len(measures) == 1 else "mean"

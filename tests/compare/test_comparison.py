@@ -169,6 +169,7 @@ def test_of_a_regression_the_least_loss_is_the_best(tmp_path: Path) -> None:
     table = compared(tmp_path).table()
     assert (list(table["measure"]), list(table["mean"])) == (["loss"] * 2, [0.5, 1.0])
     assert list(table["verdict"]) == ["best", "worse"]
+    assert list(table["rmse"]) == pytest.approx([0.5**0.5, 1.0])
 
 
 def test_figures_that_are_not_finite_come_last_and_are_not_judged(tmp_path: Path) -> None:
