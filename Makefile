@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+RAY := $(VENV)/.ray
 # pip would complain each time of what learn2learn declares and nobody uses.
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts
 ARGS ?=
+CHAOS ?= chaos chaos_ranks
 COMMIT ?= HEAD
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
@@ -23,9 +25,8 @@ test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster" $(ARGS)
 
-cluster: $(INSTALLED) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
+cluster: $(RAY) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
 	@tests/cluster/packages.sh
-	$(PIP) -r requirements.txt -e '.[ray]'
 	@$(VENV)/bin/pytest -m cluster $(ARGS) tests/cluster
 
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
@@ -39,8 +40,7 @@ bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes;
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 chaos: $(INSTALLED) ## kill runs and ranks at random moments, resume, compare; options through ARGS
-	@PYTHONPATH=. $(VENV)/bin/python tests/chaos.py $(ARGS)
-	@PYTHONPATH=. $(VENV)/bin/python tests/chaos_ranks.py $(ARGS)
+	@for each in $(CHAOS); do PYTHONPATH=. $(VENV)/bin/python tests/$$each.py $(ARGS) || exit; done
 
 fuzz: $(INSTALLED) ## 10,000 odd override lines; options through ARGS
 	@PYTHONPATH=. $(VENV)/bin/python tests/fuzz.py $(ARGS)
@@ -74,4 +74,8 @@ $(INSTALLED): requirements.txt requirements-no-deps.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.txt
 	$(PIP) --no-deps -r requirements-no-deps.txt
+	@touch $@
+
+$(RAY): $(INSTALLED)
+	$(PIP) -r requirements.txt -e '.[ray]'
 	@touch $@
