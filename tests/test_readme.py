@@ -66,6 +66,8 @@ def test_the_commands_of_a_page(
         folder = tmp_path / ("SUPPORT" if file.stem < "03" else "QUERY") / file.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder)
+    rows = [f"{row // 40},{row % 7},{row % 11}" for row in range(50 * 40)]
+    (tmp_path / "patients.csv").write_text("\n".join(["patient,dose,age", *rows]) + "\n")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEWSHOT_CACHE": str(cache_dir),
