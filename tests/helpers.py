@@ -7,6 +7,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from functools import cache
@@ -47,6 +49,21 @@ for line in sys.stdin.read().splitlines():
     except SystemExit as end:
         assert not end.code, (line, end.code)
 """
+
+
+def commands(folder: Path, lines: list[list[str]], **environment: str) -> str:
+    """What these commands say, in one process in `folder`."""
+    done = subprocess.run(
+        [sys.executable, "-c", VERBS],
+        cwd=folder,
+        env=os.environ | environment,
+        input="\n".join("\t".join(line) for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def names(group: str) -> list[str]:

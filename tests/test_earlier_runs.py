@@ -7,17 +7,14 @@ commit left when it went on to four, and a sweep.
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from helpers import VERBS, metrics, names
+from helpers import commands, metrics, names
 
 CHECKOUT = Path(__file__).parents[1]
 RELEASES = sorted((CHECKOUT / "tests" / "earlier").iterdir())
@@ -48,22 +45,8 @@ def newer(tree: Path) -> Path:
 
 
 def do(folder: Path, cache_dir: Path, lines: list[list[str]], tree: Path = CHECKOUT) -> str:
-    environment = os.environ | {
-        "FEWSHOT_CACHE": str(cache_dir),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(tree),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", VERBS],
-        cwd=folder,
-        env=environment,
-        input="\n".join("\t".join(line) for line in lines),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    environment = {"FEWSHOT_CACHE": str(cache_dir), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree)}
+    return commands(folder, lines, **environment)
 
 
 def left(run: Path) -> tuple[str, bytes, bytes]:

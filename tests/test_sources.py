@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from helpers import TINY, VERBS, choosing, little_table, names, outcome
+from helpers import TINY, choosing, commands, little_table, names, outcome
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytestmark = pytest.mark.slow
@@ -43,13 +40,15 @@ def test_a_run_goes_on_and_a_sweep_is_compared(
         sweep,
         ["compare", "s", "whole", "--csv", "table.csv"],
     ]
-    commands(tmp_path, lines)
+    commands(tmp_path, lines, FEWSHOT_CACHE=str(cache_dir))
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
     jobs = sorted((tmp_path / "s").glob("*/summary.json"))
     written = [path.stat().st_mtime_ns for path in jobs]
     assert len(jobs) == 2
-    assert "2 jobs are complete already" in commands(tmp_path, [sweep])
+    assert "2 jobs are complete already" in commands(
+        tmp_path, [sweep], FEWSHOT_CACHE=str(cache_dir)
+    )
     assert [path.stat().st_mtime_ns for path in jobs] == written
 
     (row,) = pd.read_csv(tmp_path / "table.csv").to_dict("records")  # one setting, three seeds
@@ -64,17 +63,3 @@ def test_a_run_goes_on_and_a_sweep_is_compared(
     valid = rows[rows.split == "valid"]
     told = [event.value for event in read.Scalars("valid/loss")]
     assert told == pytest.approx(valid.loss.tolist(), rel=1e-6)
-
-
-def commands(folder: Path, lines: list[list[str]]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", VERBS],
-        cwd=folder,
-        env=os.environ,
-        input="\n".join("\t".join(line) for line in lines),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr

@@ -20,6 +20,10 @@ MOST_WORDS = 50  # of a category
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]|$)|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( |$)")
 
 
+class DatesError(UserError):
+    """A column has dates."""
+
+
 class File(Protocol):
     """What can be read in parts; see text.py."""
 
@@ -148,7 +152,7 @@ def is_words(file: File, first: Any, name: str, target: bool = False) -> bool:
 
     values = first[name]
     if pd.api.types.is_datetime64_any_dtype(values):
-        raise UserError(_is_date(file, name))
+        raise DatesError(_is_date(file, name))
     if pd.api.types.is_bool_dtype(values):
         return not target
     if pd.api.types.is_numeric_dtype(values):
@@ -158,7 +162,7 @@ def is_words(file: File, first: Any, name: str, target: bool = False) -> bool:
     if 2 * int(numeric.sum()) >= len(there):
         return False  # the one that is none is named when it is read
     if bool(there.head(100).str.match(DATE).all()):
-        raise UserError(_is_date(file, name))
+        raise DatesError(_is_date(file, name))
     if not target and there.nunique() > MOST_WORDS:
         raise UserError(is_text(file, name, there.nunique(), len(values)))
     return True

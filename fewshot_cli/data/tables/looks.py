@@ -110,7 +110,7 @@ def _kind(file: columns.File, first: Any, name: str) -> Column:
     try:
         return Column(name, "category" if columns.is_words(file, first, name) else "numbers")
     except UserError as error:
-        kind = "dates" if "has dates" in str(error) else "text"
+        kind = "dates" if isinstance(error, columns.DatesError) else "text"
         return Column(name, kind, faults=[str(error)])
 
 
