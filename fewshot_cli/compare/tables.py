@@ -18,13 +18,13 @@ from rich.text import Text
 
 from fewshot_cli.compare.comparison import RESULTS, Comparison, Setting
 from fewshot_cli.runs.directory import INTERRUPTED
-from fewshot_cli.settings.measure import ACCURACY, LOSS
+from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
 
 LONGEST = 200
 MOST_ROWS = 50
 RATES = ("mean", "ci95_seeds", "ci95_tasks", "difference", "difference_ci95", "unpaired_ci95")
 HEADERS = {"ci95_seeds": "± seeds", "ci95_tasks": "± tasks", "difference_ci95": "± 95 %"}
-FORMS = {"p": ".2g", "seconds": ".1f", "rmse": LOSS.form}
+FORMS = {"p": ".2g", "seconds": ".1f", RMSE.name: RMSE.form}
 
 
 @dataclass
@@ -53,7 +53,7 @@ def words(
         differences = ["difference", "difference_ci95", "verdict"]
         several = differences if table["difference"].notna().any() else []
         means = ["seeds", "mean", "ci95_seeds", "ci95_tasks"]
-        means += ["rmse"] if table["rmse"].notna().any() else []
+        means += [RMSE.name] if table[RMSE.name].notna().any() else []
         columns = [*keys, *tests, *means, *several, "seconds"]
     done, left = (table[table["mean"].notna()], table[table["mean"].isna()])
     measures = set(done["measure"])

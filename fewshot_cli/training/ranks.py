@@ -152,11 +152,7 @@ def joined(
         try:
             group, names = _met(here, store, "nccl" if device.type == "cuda" else "gloo")
         except RuntimeError as error:
-            others = (rank for rank in range(here.size) if rank != here.rank)
-            ends = ((rank, why(rank, store)) for rank in others)
-            lost = next((f"rank {rank} {end}" for rank, end in ends if end), None)
-            said = " ".join(str(error).split())
-            raise RankLostError(lost or f"a rank did not join the others: {said}") from error
+            raise RankLostError(_who_is_missing(here, store, why, error)) from error
         watch = Watch(group, names, config.rank_timeout, lambda rank: why(rank, store))
         with _interrupted_by(watch):
             yield Together(device, watch, here.local, here.beside if _divides(here) else 1)
@@ -199,6 +195,15 @@ def _met(here: Place, store: Store, backend: str) -> tuple[dist.ProcessGroup, li
     store.set(f"name/{here.rank}", f"process {os.getpid()} on {socket.gethostname()}")
     names = [f"rank {rank} ({store.get(f'name/{rank}').decode()})" for rank in range(here.size)]
     return group, names
+
+
+def _who_is_missing(
+    here: Place, store: Store, why: Callable[[int, Store], str | None], error: RuntimeError
+) -> str:
+    """The rank whose end is known, else what the library says."""
+    ends = ((rank, why(rank, store)) for rank in range(here.size) if rank != here.rank)
+    known = (f"rank {rank} {end}" for rank, end in ends if end)
+    return next(known, f"a rank did not join the others: {' '.join(str(error).split())}")
 
 
 def _divides(here: Place) -> bool:

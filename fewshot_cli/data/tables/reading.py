@@ -61,18 +61,24 @@ def asked(config: TableConfig) -> tuple[str | None, list[str]]:
     return label, targets
 
 
+def named_columns(config: TableConfig, label: str | None) -> dict[str, str]:
+    """The columns of classes, tasks and splits that there are, by the key that names each."""
+    split = None if config.split in ("random", "test") else config.split
+    named = {"data.label": label, "data.task": config.task, "data.split": split}
+    return {key: name for key, name in named.items() if name is not None}
+
+
 def read(config: TableConfig, label: str | None, targets: list[str]) -> Table:
     """The columns or arrays that the keys ask for.
 
     Raises:
         UserError: the file, or a column of it, cannot be used.
     """
-    split = None if config.split in ("random", "test") else config.split
-    named = {"data.label": label, "data.task": config.task, "data.split": split}
-    keys = {name: key for key, name in named.items() if name is not None}
+    named = named_columns(config, label)
+    keys = {name: key for key, name in named.items()}
     taken = {**keys, **dict.fromkeys(targets, "data.target")}
-    if len(taken) < sum(name is not None for name in named.values()) + len(targets):
-        told = ", ".join(f"{key}={name}" for key, name in named.items() if name is not None)
+    if len(taken) < len(named) + len(targets):
+        told = ", ".join(f"{key}={name}" for key, name in named.items())
         if targets:
             told += f", data.target={','.join(targets)}"
         raise UserError(f"{told}: name one column twice; expected another for each")

@@ -35,12 +35,11 @@ def show(path: Path, overrides: list[str]) -> None:
     label = asked.label
     if path.suffix.lower() == ".npz" and label is None and asked.target is None:
         label = "y" if "y" in reading.names_in(path) else None
-    split = None if asked.split in ("random", "test") else asked.split
-    keys = {"data.label": label, "data.task": asked.task, "data.split": split}
-    named = {name: key for key, name in keys.items() if name is not None}
+    named = reading.named_columns(asked, label)
     targets = reading.names_of(asked.target)
     features, drop = (reading.names_of(value) for value in (asked.features, asked.drop))
-    look = looks.look_at(path, named, targets, features, drop)
+    keys = {name: key for key, name in named.items()}
+    look = looks.look_at(path, keys, targets, features, drop)
     faults = [fault for column in look.columns for fault in column.faults]
     kinds = Counter(column.kind for column in look.columns)
     lost = [f"{column.name} {column.missing:,}" for column in look.columns if column.missing]
@@ -58,7 +57,7 @@ def show(path: Path, overrides: list[str]) -> None:
         rows["duplicates"] = f"{looks.equal_rows(look)} rows are like another"
         rows["tasks"] = "expected data.label=COLUMN, or data.task=COLUMN data.target=COLUMN"
     else:
-        rows |= _groups(look, by, split, config, faults)
+        rows |= _groups(look, by, named.get("data.split"), config, faults)
     report.figures(rows)
     report.names("column", map(_of_column, look.columns), MOST_COLUMNS)
     report.names("cannot be used", faults)
