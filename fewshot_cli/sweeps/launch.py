@@ -169,7 +169,8 @@ def look_at_needs(configs: list[Config]) -> None:
         algo = [config.algo.train_shots, config.algo.meta_trains]
         tasks = [*task, *algo] if config.data.counted else []
         data = replace(config.data, fingerprint=None)  # which shows when it is loaded
-        asked = (data, config.cache_dir, config.device, config.compile, tasks)
+        of_shape = config.model if config.data.image_size is None else None  # may not suit it
+        asked = (data, config.cache_dir, config.device, config.compile, tasks, of_shape)
         if asked not in seen:
             seen.append(asked)
             device_and_data(config)

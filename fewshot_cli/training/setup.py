@@ -196,7 +196,8 @@ def device_and_data(
         local: the number of this process among those of its run on this host.
 
     Raises:
-        UserError: the device or a compiler is not there, or the data cannot be read.
+        UserError: the device or a compiler is not there, or the data cannot be read, or suits no
+            such network.
     """
     if config.compile and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
@@ -212,6 +213,9 @@ def device_and_data(
     source = data.load(replace(config.data, image_size=size), config.cache_dir, device)
     if isinstance(source, ImageTasks | ArrayTasks) and config.data.counted:
         check_counted(config, source.sizes, splits)
+    if size is None:  # a network of rows or series says which shapes it takes
+        with torch.device("meta"):
+            models.build(config.model, source.input_shape, outputs=1)
     if config.data.root is not None or config.data.kind == "python":
         config.data.fingerprint = getattr(source, "fingerprint", None)
         config.data.reads |= {"fingerprint"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import Command
 from helpers import TINY, config, names
 from torch.nn import functional
 
@@ -125,3 +127,20 @@ def test_meta_gradients_over_series_are_learn2learn_s(first_order: bool, queries
     maml.MAML(net, algo, 1, Acceleration(3)).meta_update(tasks, torch.Generator())
     for old, new, gradient in zip(before, net.parameters(), truth, strict=True):
         assert torch.allclose(old - new.detach(), gradient, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["model=cnn1d"], r"model=cnn1d: takes series \[channels, length\], and an example"),
+        (["model=mlp,cnn1d", "-m"], r"model=cnn1d: takes series \[channels, length\], and an"),
+    ],
+)
+def test_a_network_that_takes_other_examples_costs_a_line(
+    fewshot: Command, tmp_path: Path, words: list[str], line: str
+) -> None:
+    root = f"data.root={people(tmp_path, 't.csv')}"
+    done = fewshot("train", "data=table", root, *KEYS, *TINY, *SHAPE, *words)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"fewshot: {line}.*\n", done.stderr), done.stderr
+    assert not (tmp_path / "outputs").exists()
