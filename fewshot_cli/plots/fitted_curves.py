@@ -23,7 +23,7 @@ from fewshot_cli.settings.measure import LOSS
 from fewshot_cli.training.setup import Setup
 
 TASKS = 3
-STEPS = (0, 1, 5, 10)
+STEPS = (0, 1, 5)  # and the last
 LINES = (":", "-.", "--", "-")
 POINTS = 200
 
@@ -41,7 +41,7 @@ def draw(run: Path) -> Figure:
     tested = {
         row["adaptation_steps"]: row for row in directory.read(directory.summary)["test"]["steps"]
     }
-    shown = [step for step in STEPS if step in tested]
+    shown = sorted({*(step for step in STEPS if step in tested), max(tested)})
     setup = restored(run, config)
     tasks = meta_test_tasks(setup, TASKS)
     if setup.source.input_shape != (1,) or tasks.query_y.dim() != 2:
