@@ -57,6 +57,20 @@ class TaskBatch:
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y
 
+    @staticmethod
+    def concatenate(parts: list[TaskBatch]) -> TaskBatch:
+        """The tasks of several batches from one source."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        support_x, support_y, query_x, query_y = (
+            torch.cat(each) for each in zip(*(part.fields() for part in parts), strict=True)
+        )
+        fields = support_x, support_y, query_x, query_y
+        known = [part.classes for part in parts if part.classes is not None]
+        classes = torch.cat(known) if known else None
+        return TaskBatch(*fields, classes, shared=first.shared, unit=first.unit)
+
 
 class TaskSource(Protocol):
     """Where tasks come from; `input_shape` is that of one example."""

@@ -36,8 +36,11 @@ def meta_test_tasks(setup: Setup, count: int) -> TaskBatch:
     config = setup.config
     draws = generator(config.eval.seed, "test tasks")
     a_draw = tasks_a_draw(setup.source, "test")
-    drawn = setup.source.sample("test", a_draw, setup.test_shape, draws)
-    return next(drawn.split(count))
+    drawn = [
+        setup.source.sample("test", a_draw, setup.test_shape, draws)
+        for _ in range(-(-count // a_draw))
+    ]
+    return next(TaskBatch.concatenate(drawn).split(count))
 
 
 def adapted(setup: Setup, tasks: TaskBatch, steps: int) -> Iterator[Learner]:
