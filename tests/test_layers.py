@@ -22,10 +22,10 @@ MAY_IMPORT = {
     "trackers": "settings runs",
     "compare": "settings runs",
     "training": "settings stacked data models algorithms runs trackers",
-    "sweeps": "settings runs compare training",
+    "sweeps": "settings runs trackers compare training",
     "inference": "settings stacked data models algorithms runs training",
     "plots": "settings stacked data models algorithms runs training compare inference",
-    "commands": "settings data runs training sweeps compare inference plots",
+    "commands": "settings data runs trackers training sweeps compare inference plots",
 }
 LEAVES = {"progress", "arguments", "verbs"}  # which import nothing of ours that is not lazy
 WITHOUT_TORCH = ["settings", "runs", "compare"]

@@ -28,6 +28,7 @@ def resume(run: Run, overrides: Overrides = None) -> None:
         raise UserError(f"{run}: expected a run directory, which has a {directory.config.name}")
     config = compose.changed_config(directory.config, overrides or [], may_change("resume"))
 
+    from fewshot_cli import trackers
     from fewshot_cli.training import checkpoints
     from fewshot_cli.training.ranks import follow, train
     from fewshot_cli.training.setup import device_and_data
@@ -42,6 +43,7 @@ def resume(run: Run, overrides: Overrides = None) -> None:
     if earlier is not None and earlier.trained(config):
         checkpoints.tested(directory, config.eval.checkpoint)
     device_and_data(config, begins=False)
+    trackers.check(config)
     if earlier is not None:
         earlier.refuse_others(config)  # once more, since the content of the data is known now
     where = "the beginning" if earlier is None else f"iteration {earlier.content['iteration']}"

@@ -44,6 +44,17 @@ def train(
     leave_jobs: Annotated[
         bool, typer.Option("--leave-jobs", help="On Ctrl-C, leave a sweep's jobs in SLURM's queue.")
     ] = False,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="To find the run by; may be given again."),
+    ] = None,
+    notes: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the run is about.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Of runs that belong together; else a sweep's name."),
+    ] = None,
 ) -> None:
     """Meta-train, meta-test, and leave a run directory.
 
@@ -52,8 +63,10 @@ def train(
     fewshot train data=sinusoid model=mlp iterations=5000
 
     fewshot train -m algo=maml,fomaml,reptile seed=1,2,3
+
+    fewshot train algo=reptile --tag baseline --notes "The rate of the paper"
     """
-    overrides = spelled_out(overrides or [])
+    overrides = [*spelled_out(overrides or []), *_labels(tag, notes, group)]
     if cfg is not None and cfg not in CFG:
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
@@ -89,6 +102,22 @@ def train(
         _reserve(where, goes_on=here is not None and here.again)
         with compose.initialize():
             hydra_private.run(job, single.composed)
+
+
+def _labels(tags: list[str] | None, notes: str | None, group: str | None) -> list[str]:
+    """The overrides that set labels, which are free text."""
+    for option, text in (
+        *(("tag", each) for each in tags or []),
+        ("notes", notes),
+        ("group", group),
+    ):
+        if text is not None and ("${" in text or not text.strip()):
+            raise UserError(
+                f"--{option} {text}: expected text, and no ${{, which begins a reference"
+            )
+    words = [f"tags=[{','.join(map(compose.quoted, tags))}]"] if tags else []
+    given = {"notes": notes, "group": group}
+    return words + [f"{key}={compose.quoted(text)}" for key, text in given.items() if text]
 
 
 def _show(single: compose.Single, cfg: str) -> None:

@@ -83,6 +83,14 @@ class RunDirectory:
         self.previous = self.checkpoints / "previous.pt"  # the one before, should `last` be damaged
         self.best = self.checkpoints / "best.pt"
 
+    def id(self) -> str:
+        """By which trackers know the run: made once and kept, wherever the folder goes."""
+        file = self.path / ".id"
+        if not file.is_file():
+            with atomic(file) as aside:
+                aside.write(f"{uuid4().hex[:12]}\n")
+        return file.read_text(encoding="utf-8").strip()
+
     def begin(self, config: Config, metrics: str = ",".join(COLUMNS) + "\n") -> None:
         """Write the config, metrics.csv as far as it goes already and the status `running`."""
         self.path.mkdir(parents=True, exist_ok=True)

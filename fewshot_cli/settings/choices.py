@@ -156,9 +156,21 @@ def own_keys(group: str, kind: str) -> type[Group]:
     A file adds keys by a dataclass that derives from the group's. Only that class is run, beside
     the names of schema.py, so that no key costs the import of torch.
     """
-    if not kind.isidentifier():  # a saved config may hold anything, a path of its own included
+    kinds = kind.split(",")
+    if not all(map(str.isidentifier, kinds)):  # a saved config may hold anything, a path included
         return CODE[group][1]
-    return _declared(group, kind)
+    return _declared(group, kind) if len(kinds) == 1 else _together(group, kind)
+
+
+@cache
+def _together(group: str, kind: str) -> type[Group]:
+    """The keys of several kinds, which stand in `kind` with commas between."""
+    shared = CODE[group][1]
+    own = dict.fromkeys(_declared(group, each) for each in kind.split(","))
+    bases = tuple(each for each in own if each is not shared)
+    return _found_again(
+        make_dataclass(f"Several{shared.__name__}", [], bases=bases or (shared,)), group, kind
+    )
 
 
 @cache
@@ -180,9 +192,13 @@ def _declared(group: str, kind: str) -> type[Group]:
     code = compile(ast.Module([declaration], []), str(file), "exec", dont_inherit=True)
     exec(code, names)
     declared: type[Group] = names[declaration.name]
-    # Under its name a process that reads a pickle would find the class of the file of code.
-    declared.__reduce__ = lambda keys: (_again, (group, kind, vars(keys)))  # type: ignore[method-assign,assignment]
-    return declared
+    return _found_again(declared, group, kind)
+
+
+def _found_again(keys: type[Group], group: str, kind: str) -> type[Group]:
+    """The class, such that pickles name its kind: by its own name, another would be found."""
+    keys.__reduce__ = lambda self: (_again, (group, kind, vars(self)))  # type: ignore[method-assign]
+    return keys
 
 
 def _again(group: str, kind: str, values: dict[str, Any]) -> Group:

@@ -82,7 +82,7 @@ def single(overrides: list[str], config_dir: Path | None = None, trusted: bool =
         if config_dir is not None and not trusted:
             _refuse_hydra_changed_by_files(config_dir, words, [*_told_to_hydra(parsed), ONE_RUN])
         composed = compose("config", overrides=words, return_hydra_config=True)
-        config = to_config(without_hydra(composed), config_dir)
+        config = to_config(without_hydra(composed), config_dir, told=overrides)
     _refuse_unread(parsed, [config])
     _refuse_trust_of_files(parsed, [config])
     _check(config)
@@ -178,8 +178,8 @@ class _Alike:
         # What is wrong, in Hydra's own words for all of it.
         except Exception:
             composed = compose("config", overrides=[*words, *self.extra])
-            return to_config(composed, self.config_dir)
-        config = to_config(composed, self.config_dir)
+            return to_config(composed, self.config_dir, told=words)
+        config = to_config(composed, self.config_dir, told=words)
         if not REFERENCE.search(OmegaConf.to_yaml(composed)):
             whole = OmegaConf.merge(_schema(), composed)
             assert isinstance(whole, DictConfig)
@@ -292,8 +292,8 @@ def _may_change(wrong: str, allowed: set[str]) -> str:
     return ", ".join(sorted(short))
 
 
-def _option(group: str, name: object) -> choices.Option:
-    options = {option.name: option for option in choices.options(group)}
+def _option(group: str, name: object, config_dir: Path | None = None) -> choices.Option:
+    options = {option.name: option for option in choices.options(group, config_dir)}
     if name not in options:
         raise UserError(f"{group}={name}: expected {nearest(str(name), options)}")
     return options[str(name)]
@@ -376,8 +376,15 @@ def search_path(config_dir: Path | None) -> list[str]:
 
 
 def quoted(text: object) -> str:
-    """The text as a value of Hydra's grammar, whatever letters it has."""
-    return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """The text as a value of Hydra's grammar, whatever letters it has.
+
+    A backslash counts for itself there, but where it stands before a quote.
+    """
+    return "'" + re.sub(r"(\\*)('|\Z)", _before_quote, str(text)) + "'"
+
+
+def _before_quote(found: re.Match[str]) -> str:
+    return 2 * found[1] + (found[2] and "\\'")
 
 
 def searched(search_path: Iterable[str]) -> Path | None:
@@ -389,13 +396,20 @@ def to_config(
     composed: object,
     config_dir: Path | None = None,
     reads: dict[str, frozenset[str]] | None = None,
+    told: Iterable[str] = (),
 ) -> Config:
     """The typed config; every interpolation resolved, every key present.
 
     Args:
+        told: the overrides, of which Hydra's result does not show that a group has several choices.
         reads: for each group the keys that its choice reads; none: those that its file lists.
     """
     assert isinstance(composed, DictConfig)
+    if trackers := _several_trackers(told):
+        options = [_option("tracker", name, config_dir) for name in trackers]
+        composed.tracker.name = ",".join(trackers)
+        kinds = dict.fromkeys(str(option.content()["kind"]) for option in options)
+        composed.tracker.kind = ",".join(kinds)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]}: expected a value, e.g. {missing[0]}=...")
@@ -443,7 +457,15 @@ def _make_absolute(config: Config) -> None:
 def _reads(group: str, name: object, config_dir: Path | None = None) -> frozenset[str]:
     """The keys that a choice reads: those that its file lists. Without a file, none."""
     files = {option.name: option for option in choices.options(group, config_dir)}
-    return frozenset(files[str(name)].keys()) if name in files else frozenset()
+    names = str(name).split(",")  # of several trackers
+    return frozenset[str]().union(*(files[each].keys() for each in names if each in files))
+
+
+def _several_trackers(told: Iterable[str]) -> list[str]:
+    """The names in `tracker=[A,B]`; none where one tracker is chosen, or none is."""
+    chosen = [word for word in told if word.startswith("tracker=")][-1:]
+    value = OverridesParser.create().parse_override(chosen[0]).value() if chosen else None
+    return list(dict.fromkeys(map(str, value))) if isinstance(value, list) else []
 
 
 def _is_read(name: str, config: Config) -> bool:
@@ -455,7 +477,9 @@ def _is_read(name: str, config: Config) -> bool:
 def _check(config: Config) -> None:
     check(config)
     for group, (package, _) in choices.CODE.items():
-        choices.check(package, getattr(config, group).kind)
+        kind = getattr(config, group).kind
+        for each in config.tracker.kinds if group == "tracker" else [kind]:
+            choices.check(package, each)
 
 
 def parse(overrides: list[str]) -> list[Override]:

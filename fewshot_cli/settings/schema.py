@@ -201,6 +201,15 @@ class Statistics(Enum):
     support = "support"  # of the task's support set
 
 
+class WandbMode(StrEnum):
+    """Where W&B's client writes, in its own words."""
+
+    online = "online"  # to its server
+    offline = "offline"  # to files, which `wandb sync` sends
+    shared = "shared"  # to a run that other processes write too
+    disabled = "disabled"  # nowhere
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -414,9 +423,19 @@ class EvalConfig:
 
 @dataclass
 class TrackerConfig(Group):
-    name: str = key(role=Role.place, help="the choice")
-    kind: str = key(role=Role.place, help="its file in trackers/")
+    """The keys of all trackers that a run has; `tracker=[A,B]` gives it several."""
+
+    name: str = key(role=Role.place, help="the choice, or several with commas between")
+    kind: str = key(role=Role.place, help="its file in trackers/, or theirs")
     uri: str | None = key(None, role=Role.place, help="of its store")
+    timeout: float = key(
+        60.0, role=Role.habit, above=0, help="seconds that the end of a run waits for it"
+    )
+
+    @property
+    def kinds(self) -> list[str]:
+        """The files in trackers/ of all that there are."""
+        return self.kind.split(",")
 
 
 @dataclass
@@ -478,6 +497,11 @@ class Config:
         None, help="a run, or a checkpoint of one, from whose weights this run starts"
     )
     published: Published | None = None  # to compare with; an experiment brings it
+    tags: list[str] = key([], role=Role.label, help="words to find the run by; `--tag`")
+    notes: str | None = key(None, role=Role.label, help="what the run is about; `--notes`")
+    group: str | None = key(
+        None, role=Role.label, help="of runs that belong together; of a sweep its name; `--group`"
+    )
     device: str = key(
         role=Role.place, shapes=Shapes.test, help="auto, cpu, cuda or cuda:N; auto: cuda if there"
     )

@@ -50,7 +50,14 @@ def job(composed: DictConfig) -> float | None:
                 hydra_private.record(composed)
             from fewshot_cli.training.ranks import train
 
-            train(compose.to_config(composed, compose.searched(hydra_config.searchpath)), directory)
+            config = compose.to_config(
+                composed,
+                compose.searched(hydra_config.searchpath),
+                told=hydra_config.overrides.task,
+            )
+            if sweep and config.group is None:
+                config.group = directory.path.parent.name
+            train(config, directory)
     except BusyError:
         if not sweep:
             raise

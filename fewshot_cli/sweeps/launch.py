@@ -160,6 +160,7 @@ def look_at_needs(configs: list[Config]) -> None:
     Raises:
         UserError: names what is wrong.
     """
+    from fewshot_cli import trackers
     from fewshot_cli.training.setup import device_and_data
 
     seen: list[object] = []
@@ -174,6 +175,9 @@ def look_at_needs(configs: list[Config]) -> None:
         if asked not in seen:
             seen.append(asked)
             device_and_data(config)
+        if config.tracker not in seen:
+            seen.append(config.tracker)
+            trackers.check(config)
 
 
 def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:

@@ -1,17 +1,33 @@
-"""Where numbers go besides metrics.csv, one tracker a file; each has `start(config, path)`."""
+"""Where figures go besides metrics.csv, one tracker a file.
+
+A file has `start(config, path)`, whose result is a `Tracker`, and where the tracker needs more than
+fewshot does, `check(config)`, which imports it.
+"""
 
 from __future__ import annotations
 
+import copy
+import csv
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from contextvars import copy_context
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Protocol
+
+from omegaconf import OmegaConf
 
 from fewshot_cli.progress import say
 from fewshot_cli.runs.directory import Metrics, RunDirectory, ending
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.errors import one_line
-from fewshot_cli.settings.measure import ACCURACY, LOSS
-from fewshot_cli.settings.schema import Config
+from fewshot_cli.settings.errors import UserError, in_short
+from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
+from fewshot_cli.settings.schema import Config, recorded
+
+HURRY = 15.0  # seconds at most for all trackers of a run that was told to stop
+FIGURES = [name for each in (LOSS, ACCURACY, RMSE) for name in (each.name, f"{each.name}_ci95")]
 
 
 class Tracker(Protocol):
@@ -24,39 +40,43 @@ class Tracker(Protocol):
         ...
 
 
-@contextmanager
-def following(config: Config, directory: RunDirectory) -> Iterator[None]:
-    """Hand the rows that a run writes inside the `with` to the tracker of its config.
-
-    A tracker that fails is left behind with one line; the run goes on. In the end it hears how
-    the work inside the `with` ended.
+def check(config: Config) -> None:
+    """Refuse trackers that cannot work here; import what they need.
 
     Raises:
-        UserError: the tracker is not installed.
+        UserError: one is not installed, or lacks something that the user has to do.
     """
-    if not directory.writes:  # the first rank of the run has the tracker
+    for kind in config.tracker.kinds:
+        file = choices.code("trackers", kind)
+        try:
+            if hasattr(file, "check"):
+                file.check(config)
+        except ImportError as error:
+            raise UserError(
+                f"tracker={kind}: not installed; expected pip install 'fewshot[{kind}]'"
+            ) from error
+
+
+@contextmanager
+def following(config: Config, directory: RunDirectory) -> Iterator[None]:
+    """Hand the rows that a run writes inside the `with` to the trackers of its config.
+
+    They work beside the run, which waits for none of them but at its end. One that fails, or does
+    not come to an end in `tracker.timeout` seconds then, costs a line. They hear how the work
+    inside the `with` ended.
+
+    Raises:
+        UserError: as `check` does.
+    """
+    if not directory.writes:  # the first rank of the run has the trackers
         yield
         return
-    tracker: Tracker = choices.function("trackers", config.tracker.kind, "start")(
-        config, directory.path
-    )
-    left_out = False
-
-    @contextmanager
-    def left_out_if_it_fails() -> Iterator[None]:
-        nonlocal left_out
-        try:
-            yield
-        # Servers and their clients fail in ways of their own.
-        except Exception as error:
-            line = one_line(error)
-            if not left_out:
-                say(f"fewshot: tracker={config.tracker.name}: {line}; left out")
-            directory.follow, left_out = None, True
+    check(config)
+    at_work = [_AtWork(kind, config, directory.path) for kind in config.tracker.kinds]
 
     def add(rows: Sequence[Metrics]) -> None:
-        with left_out_if_it_fails():
-            tracker.add(rows)
+        for each in at_work:
+            each.rows.put(rows)
 
     directory.follow = add
     end: BaseException | None = None
@@ -67,11 +87,82 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
         raise
     finally:
         directory.follow = None
-        with left_out_if_it_fails():
-            tracker.close(*ending(end))
+        told_to_stop = end is not None and not isinstance(end, Exception)
+        seconds = min(config.tracker.timeout, HURRY) if told_to_stop else config.tracker.timeout
+        last = time.monotonic() + seconds
+        for each in at_work:
+            each.end(*ending(end))
+        for each in at_work:
+            each.thread.join(max(0.0, last - time.monotonic()))
+            if each.thread.is_alive():
+                each.leave(f"no answer for {seconds:g} s")
+
+
+class _AtWork:
+    """A tracker at work in a thread of its own."""
+
+    def __init__(self, kind: str, config: Config, path: Path) -> None:
+        self.kind, self.left = kind, False
+        self.rows = SimpleQueue[Sequence[Metrics] | None]()  # None: no more
+        # A copy, since the run writes into its config. The context has the name of a sweep's job.
+        work = copy.deepcopy(config), path
+        self.thread = Thread(target=copy_context().run, args=(self._work, *work), daemon=True)
+        self.thread.start()
+
+    def end(self, status: str, why: str | None) -> None:
+        self.ending = status, why
+        self.rows.put(None)
+
+    def leave(self, why: str) -> None:
+        """Say once that it is of no use any more."""
+        if not self.left:
+            self.left = True
+            say(f"fewshot: tracker={self.kind}: {why}; left out")
+
+    def _work(self, config: Config, path: Path) -> None:
+        # Servers and their clients fail in ways of their own.
+        try:
+            tracker: Tracker = choices.function("trackers", self.kind, "start")(config, path)
+        except Exception as error:
+            self.leave(in_short(error))
+            return
+        try:
+            while (rows := self.rows.get()) is not None:
+                tracker.add(rows)
+        except Exception as error:
+            self.leave(in_short(error))
+            while self.rows.get() is not None:
+                pass
+        try:
+            tracker.close(*self.ending)
+        except Exception as error:
+            self.leave(in_short(error))
 
 
 def measured(row: Metrics) -> dict[str, float]:
-    """A row's loss and accuracy, named by its split: "valid/accuracy"."""
-    found = {each.name: getattr(row, each.name) for each in (LOSS, ACCURACY)}
+    """A row's figures, named by its split: "valid/accuracy", "valid/accuracy_ci95"."""
+    found = {name: getattr(row, name) for name in FIGURES}
     return {f"{row.split}/{name}": value for name, value in found.items() if value is not None}
+
+
+def axis(row: Metrics) -> tuple[str, int]:
+    """What a row's figures are drawn over: iterations, or in the meta-test adaptation steps."""
+    name = "adaptation_steps" if row.split == "test" else "iteration"
+    return name, getattr(row, name)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """What config.yaml holds, nested, of plain values."""
+    nested = OmegaConf.to_container(OmegaConf.create(recorded(config)), enum_to_str=True)
+    assert isinstance(nested, dict)
+    return {str(name): value for name, value in nested.items()}
+
+
+def goes_on_after(path: Path) -> int | None:
+    """The last iteration with a row in metrics.csv as a run begins; None for a new run."""
+    try:
+        with RunDirectory(path).metrics.open(encoding="utf-8", newline="") as file:
+            rows = [int(row["iteration"]) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return None
+    return max(rows, default=None)

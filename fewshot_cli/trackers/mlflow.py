@@ -1,21 +1,21 @@
-"""MLflow: a run with its settings and numbers in the store at `tracker.uri` (mlflow.org/docs)."""
+"""MLflow: a run with its settings and figures in the store at `tracker.uri` (mlflow.org/docs)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from enum import Enum
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fewshot_cli.runs.directory import COMPLETED, FAILED, INTERRUPTED, Metrics
-from fewshot_cli.settings.errors import UserError
+from fewshot_cli.runs.directory import COMPLETED, FAILED, INTERRUPTED, Metrics, RunDirectory
+from fewshot_cli.settings.identity import flat
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.trackers import measured
+from fewshot_cli.trackers import axis, measured, settings
 
 EXPERIMENT = "fewshot"
 ENDED = {COMPLETED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
+ID = "fewshot.id"  # the tag by which a run that goes on is found
+PARAMS = 100  # that MLflow takes at once
 
 
 class MLflow:
@@ -23,6 +23,7 @@ class MLflow:
 
     def __init__(self, config: Config, path: Path) -> None:
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -34,39 +35,62 @@ class MLflow:
         self.client = MlflowClient(tracking_uri=config.tracker.uri)
         known = self.client.get_experiment_by_name(EXPERIMENT)
         experiment = known.experiment_id if known else self.client.create_experiment(EXPERIMENT)
-        self.run = self.client.create_run(experiment, run_name=path.name).info.run_id
-        for key, value in _flat(asdict(config)):
-            self.client.log_param(self.run, key, value)
+        name = RunDirectory(path).id()
+        earlier = self.client.search_runs([experiment], f"tags.`{ID}` = '{name}'", max_results=1)
+        if earlier:
+            self.run = earlier[0].info.run_id
+            self.client.update_run(self.run, status="RUNNING")
+        else:
+            tags = {ID: name, **_labels(config)}
+            self.run = self.client.create_run(experiment, tags=tags, run_name=path.name).info.run_id
+        self.goes_on, self.there = bool(earlier), dict[str, set[tuple[int, float]]]()
+        # One that goes on keeps what it was told first, since MLflow changes no parameter.
+        told = earlier[0].data.params if earlier else {}
+        params = [
+            Param(key, str(value)) for key, value in flat(settings(config)) if key not in told
+        ]
+        for first in range(0, len(params), PARAMS):
+            self.client.log_batch(self.run, params=params[first : first + PARAMS])
 
     def add(self, rows: Sequence[Metrics]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        metrics = []
         for row in rows:
-            step = row.adaptation_steps if row.split == "test" else row.iteration
+            _, step = axis(row)
             for name, value in measured(row).items():
-                self.client.log_metric(self.run, name, value, step=step)
+                # A killed process may have told already what comes again.
+                if (step, value) not in self._there(name):
+                    metrics.append(Metric(name, value, now, step))
+        self.client.log_batch(self.run, metrics)
 
     def close(self, status: str, why: str | None) -> None:
-        if why is not None:
-            self.client.set_tag(self.run, "why", why)
+        self.client.set_tag(self.run, "status", status)
+        if why is not None or self.goes_on:  # it may have said why it ended before
+            self.client.set_tag(self.run, "why", why or "")
         self.client.set_terminated(self.run, ENDED[status])
 
+    def _there(self, name: str) -> set[tuple[int, float]]:
+        """The steps and values of a metric when this process began."""
+        if name not in self.there:
+            earlier = self.client.get_metric_history(self.run, name) if self.goes_on else []
+            self.there[name] = {(each.step, each.value) for each in earlier}
+        return self.there[name]
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value.value if isinstance(value, Enum) else value
+
+def check(config: Config) -> None:
+    import mlflow  # noqa: F401
 
 
 def start(config: Config, path: Path) -> MLflow:
-    try:
-        return MLflow(config, path)
-    except ImportError as error:
-        raise UserError(
-            "tracker=mlflow: not installed; expected pip install 'fewshot[mlflow]'"
-        ) from error
-    # A store that cannot be reached, in the words of its client.
-    except Exception as error:
-        raise UserError(
-            f"tracker.uri={config.tracker.uri}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    return MLflow(config, path)
+
+
+def _labels(config: Config) -> dict[str, str]:
+    labels = {
+        "tags": ", ".join(config.tags),
+        "group": config.group,
+        "mlflow.note.content": config.notes,  # what its pages show as the description
+    }
+    return {name: text for name, text in labels.items() if text}

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from fewshot_cli.runs.directory import Metrics
-from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.trackers import measured
+from fewshot_cli.trackers import axis, goes_on_after, measured, settings
 
 
 class TensorBoard:
     """Curves over iterations; of the meta-test, over adaptation steps."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, config: Config, path: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(path / "tensorboard"))
+        last = goes_on_after(path)
+        # What a killed process wrote after its last checkpoint comes again.
+        purge = None if last is None else last + 1
+        self.writer = SummaryWriter(str(path / "tensorboard"), purge_step=purge)
+        text = yaml.safe_dump(settings(config), sort_keys=False, allow_unicode=True)
+        self.writer.add_text("config", f"```yaml\n{text}```")
 
     def add(self, rows: Sequence[Metrics]) -> None:
         for row in rows:
-            x = row.adaptation_steps if row.split == "test" else row.iteration
+            _, x = axis(row)
             for name, value in measured(row).items():
                 self.writer.add_scalar(name, value, x)
         self.writer.flush()
@@ -31,10 +37,9 @@ class TensorBoard:
         self.writer.close()
 
 
+def check(config: Config) -> None:
+    import torch.utils.tensorboard  # noqa: F401
+
+
 def start(config: Config, path: Path) -> TensorBoard:
-    try:
-        return TensorBoard(path)
-    except ImportError as error:
-        raise UserError(
-            "tracker=tensorboard: not installed; expected pip install 'fewshot[tensorboard]'"
-        ) from error
+    return TensorBoard(config, path)

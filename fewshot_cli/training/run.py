@@ -333,6 +333,9 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
         "ways": config.ways,
         "shots": config.shots,
         "seed": config.seed,
+        "tags": config.tags,
+        "notes": config.notes,
+        "group": config.group,
         "test": {
             "checkpoint": config.eval.checkpoint.value,
             "iteration": iteration,

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, config, names
+import wandb_files
+import yaml
+from helpers import TINY, composed, config, names
 
 from fewshot_cli import trackers
 from fewshot_cli.runs.directory import Metrics, RunDirectory
-from fewshot_cli.settings.choices import function
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.run import run
 from fewshot_cli.training.setup import Setup
 
 SETTING = ["model=mlp", *TINY]
+WANDB = ["tracker=wandb", "tracker.mode=offline"]
 MLFLOW = "the extra mlflow is not installed: `make extras` does it"
 
 
@@ -29,6 +38,74 @@ def tracked(tmp_path: Path, cache_dir: Path, *words: str) -> tuple[Config, pd.Da
     asked = config(*SETTING, f"cache_dir={cache_dir}", *words)
     run(asked, RunDirectory(tmp_path / "run"))
     return asked, pd.read_csv(tmp_path / "run" / "metrics.csv")
+
+
+@pytest.fixture
+def wandb_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's client, which writes nowhere else."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed: `make extras` does it")
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with MLflow's empty tables, which take it seconds to make."""
+    mlflow = pytest.importorskip("mlflow", reason=MLFLOW)
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, mlflow_store: Path) -> str:
+    return f"sqlite:///{shutil.copy(mlflow_store, tmp_path / 'mlflow.db')}"
+
+
+Series = dict[str, list[tuple[int, float]]]
+
+
+def series_of(table: pd.DataFrame) -> Series:
+    """metrics.csv as trackers have it: `split/figure`, its steps and values."""
+    found: Series = {}
+    for split, x in (("train", "iteration"), ("valid", "iteration"), ("test", "adaptation_steps")):
+        rows = table[table.split == split]
+        for figure in ("loss", "loss_ci95", "accuracy", "accuracy_ci95"):
+            found[f"{split}/{figure}"] = [*zip(rows[x], rows[figure], strict=True)]
+    return found
+
+
+def approximately(series: Series) -> Any:
+    """float32 in TensorBoard's files."""
+    return {
+        name: [(x, pytest.approx(y, rel=1e-6)) for x, y in points]
+        for name, points in series.items()
+    }
+
+
+def events_of(path: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path / "tensorboard"))
+    events.Reload()
+    return events
+
+
+def tensorboard_series(path: Path) -> Series:
+    events = events_of(path)
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+
+
+def mlflow_series(client: Any, run: Any) -> Series:
+    return {
+        name: [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, name)]
+        for name in run.data.metrics
+    }
 
 
 class Ended(Exception):  # noqa: N818
@@ -94,12 +171,13 @@ def test_mlflow_hears_how_the_run_ended(
     end: BaseException | None,
     name: str,
     said: str,
+    uri: str,
 ) -> None:
-    mlflow = pytest.importorskip("mlflow", reason=MLFLOW)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    from mlflow import MlflowClient
+
     words = "tracker=mlflow", f"tracker.uri={uri}"
     ended(tmp_path / "run", cache_dir, monkeypatch, end, *words)
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
     (found,) = client.search_runs([client.get_experiment_by_name("fewshot").experiment_id])
     assert found.info.status == name
     assert found.data.tags.get("why") == (said.partition(": ")[2] or None)
@@ -119,13 +197,13 @@ def test_tensorboard_has_the_rows_of_the_csv(tmp_path: Path, cache_dir: Path) ->
             assert [value for _, value in found] == pytest.approx(rows[figure].tolist(), rel=1e-6)
 
 
-def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path) -> None:
-    mlflow = pytest.importorskip("mlflow", reason=MLFLOW)
-    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path, uri: str) -> None:
+    from mlflow import MlflowClient
+
     for place in ("one", "two"):  # the second finds the experiment there
         words = "tracker=mlflow", f"tracker.uri={uri}"
         _, table = tracked(tmp_path / place, cache_dir, *words)
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("fewshot").experiment_id
     found = client.search_runs([experiment])
     assert len(found) == 2
@@ -137,14 +215,149 @@ def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path) -
     assert [entry.value for entry in history] == pytest.approx(rows.accuracy.tolist())
 
 
+def test_wandb_hears_how_the_run_ended(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, wandb_here: None
+) -> None:
+    end, _, said = ENDS[1]
+    ended(tmp_path / "run", cache_dir, monkeypatch, end, *WANDB)
+    (run,) = wandb_files.read(tmp_path / "run" / "wandb")
+    status, _, why = said.partition(": ")
+    assert (run.summary["status"], run.summary["why"]) == (status, why)
+    assert run.exit_code == 1
+
+
+LABELS = ["tags=['a, b','it\\'s']", "notes='two\nlines'", "group=ablation"]
+
+
+def test_several_trackers_have_the_same_figures_config_and_labels(
+    tmp_path: Path,
+    cache_dir: Path,
+    wandb_here: None,
+    uri: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from mlflow import MlflowClient
+
+    several = "tracker=[tensorboard,mlflow,wandb]", f"tracker.uri={uri}", *WANDB[1:]
+    _, table = tracked(tmp_path, cache_dir, *several, "tracker.log_model=true", *LABELS)
+    assert "wandb" not in "".join(capfd.readouterr()).lower()
+    path = tmp_path / "run"
+    truth = series_of(table)
+    assert len(truth) == 3 * 4  # splits; loss, accuracy and their intervals
+
+    assert tensorboard_series(path) == approximately(truth)
+    client = MlflowClient(tracking_uri=uri)
+    (found,) = client.search_runs([client.get_experiment_by_name("fewshot").experiment_id])
+    assert mlflow_series(client, found) == approximately(truth)
+    (run,) = wandb_files.read(path / "wandb")
+    assert run.series() == approximately(truth)
+
+    saved = yaml.safe_load((path / "config.yaml").read_text())
+    assert saved["tracker"]["name"] == "tensorboard,mlflow,wandb"
+    told = events_of(path).Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    here = yaml.safe_load(told.removeprefix("```yaml\n").removesuffix("```"))
+    for config_there in (run.config, here):  # as far as a run knows it when it begins
+        assert config_there["algo"] == saved["algo"]
+        assert config_there["tags"] == ["a, b", "it's"]
+    assert found.data.params["algo.inner_lr"] == "0.4"
+    assert (found.data.tags["tags"], found.data.tags["group"]) == ("a, b, it's", "ablation")
+    assert found.data.tags["mlflow.note.content"] == run.notes == "two\nlines"
+    assert (run.tags, run.group, run.job_type) == (["a, b", "it's"], "ablation", "train")
+    assert (run.project, run.name) == ("fewshot", "run")
+    assert run.axes == {
+        "train/*": "iteration",
+        "valid/*": "iteration",
+        "test/*": "adaptation_steps",
+    }
+    assert run.artifacts == {f"model-{run.id}": ["best.pt"]}
+    assert run.exit_code == 0
+    assert run.summary["status"] == found.data.tags["status"] == "completed"
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from fewshot_cli import trackers
+from fewshot_cli.runs.directory import RunDirectory
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.training.run import run
+from fewshot_cli.training.setup import Setup
+plain, at_work, drawn = Setup.train_tasks, [], []
+begin = trackers._AtWork.__init__
+def remembered(self, *words):
+    at_work.append(self)
+    begin(self, *words)
+def killed(setup, generator):
+    drawn.append(1)
+    if len(drawn) == 4:
+        while not all(each.rows.empty() for each in at_work):
+            time.sleep(0.1)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(setup, generator)
+trackers._AtWork.__init__, Setup.train_tasks = remembered, killed
+run(job_config(sys.argv[2:]), RunDirectory(Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_and_resumed_run_is_one_run_in_each(
+    tmp_path: Path, cache_dir: Path, wandb_here: None, uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    path = tmp_path / "run"
+    # After the second iteration there is a checkpoint. The row of the third is told twice.
+    words = [*SETTING, f"cache_dir={cache_dir}", "log_every=1", f"tracker.uri={uri}", *WANDB[1:]]
+    words.append("tracker=[tensorboard,mlflow,wandb]")
+    command = [sys.executable, "-c", KILLED, str(path), *words]
+    assert subprocess.run(command, timeout=200).returncode == -signal.SIGKILL
+    assert pd.read_csv(path / "metrics.csv").iteration.max() == 3
+    for iterations in (4, 6):  # it is killed and goes on; it has ended and goes on for longer
+        directory = RunDirectory(path)
+        with directory.recorded():
+            run(config(*words, f"iterations={iterations}"), directory)
+        truth = series_of(pd.read_csv(path / "metrics.csv"))
+
+    of_training = {name for name in truth if not name.startswith("test/")}
+    tensorboard = tensorboard_series(path)
+    assert {name: tensorboard[name] for name in of_training} == approximately(
+        {name: truth[name] for name in of_training}
+    )
+    client = MlflowClient(tracking_uri=uri)
+    (found,) = client.search_runs([client.get_experiment_by_name("fewshot").experiment_id])
+    assert found.info.status == "FINISHED"
+    by_client = mlflow_series(client, found)
+    assert {name: by_client[name] for name in of_training} == approximately(
+        {name: truth[name] for name in of_training}
+    )
+    starts = wandb_files.read(path / "wandb")
+    assert len(starts) == 3
+    assert len({start.id for start in starts}) == 1
+    steps = [{*start.rows} for start in starts]
+    assert steps[0] & steps[1]  # what the killed process told already
+    assert not (steps[0] | steps[1]) & steps[2]
+    rows = starts[0].rows
+    for start in starts[1:]:
+        assert all(start.rows[step] == rows[step] for step in start.rows if step in rows)
+        rows = rows | start.rows
+    assert wandb_files.series(rows | starts[-1].rows, of_training) == approximately(
+        {name: truth[name] for name in of_training}
+    )
+    last = {
+        name: [point for point in points if name not in of_training or point[0] > 4]
+        for name, points in truth.items()
+    }
+    assert starts[-1].series() == approximately(last)
+
+
 @pytest.mark.parametrize("name", sorted(set(names("tracker")) - {"none"}))
 def test_a_tracker_that_is_not_installed_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for module in ("torch.utils.tensorboard", "mlflow"):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+    for module in ("torch.utils.tensorboard", "mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"tracker={name}: not installed; .*fewshot\[{name}\]"):
-        function("trackers", name, "start")(config(f"tracker={name}"), tmp_path)
+        trackers.check(config(f"tracker={name}"))
 
 
 def test_a_tracker_that_fails_leaves_the_run_alone(
@@ -180,3 +393,68 @@ def test_a_tracker_that_fails_in_the_end_hides_no_error(
         raise Ended("the loss is nan")
     said = "fewshot: tracker=none: failed, the loss is nan: no server; left out\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_tracker_that_hangs_costs_a_line_and_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Hangs:
+        def add(self, rows: Sequence[Metrics]) -> None:
+            time.sleep(60)
+
+    monkeypatch.setattr("fewshot_cli.trackers.none.Nothing", Hangs)
+    directory = RunDirectory(tmp_path)
+    directory.begin(config())
+    asked = config()
+    asked.tracker.timeout = 0.2
+    began = time.monotonic()
+    with trackers.following(asked, directory):
+        directory.add([Metrics(1, "valid", 1, 2, 0.5, 0.1, 0.7, 0.1, 1.0, 2.0)])
+    assert time.monotonic() - began < 10
+    assert capsys.readouterr().err == "fewshot: tracker=none: no answer for 0.2 s; left out\n"
+
+
+def test_a_store_that_cannot_be_reached_costs_a_line(
+    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow", reason=MLFLOW)
+    tracked(tmp_path, cache_dir, "tracker=mlflow", "tracker.uri=nowhere://store")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "tracker=" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("fewshot: tracker=mlflow: ")
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_wandb_without_an_account_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, wandb_here: None, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"tracker\.mode=online: .*or tracker\.mode=offline"):
+        trackers.check(config("tracker=wandb", "tracker.mode=online"))
+    with pytest.raises(UserError, match=r"tracker\.mode=ofline: expected offline"):
+        config("tracker=wandb", "tracker.mode=ofline")
+
+
+def test_wandb_s_own_variables_hold_where_nothing_else_is_said(
+    tmp_path: Path, cache_dir: Path, wandb_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "WANDB_MODE": "offline",
+        "WANDB_PROJECT": "birds",
+        "WANDB_ENTITY": "team",
+        "WANDB_RUN_GROUP": "night",
+        "WANDB_TAGS": "one,two",
+        "WANDB_NOTES": "theirs",
+        "WANDB_NAME": "a name",
+        "WANDB_DIR": str(tmp_path),
+        "WANDB_JOB_TYPE": "trial",
+    }
+    for name, text in said.items():
+        monkeypatch.setenv(name, text)
+    composed.cache_clear()
+    tracked(tmp_path, cache_dir, "tracker=wandb", "notes=ours")
+    composed.cache_clear()
+    (run,) = wandb_files.read(tmp_path / "wandb")
+    assert (run.project, run.entity, run.group) == ("birds", "team", "night")
+    assert (run.tags, run.name, run.job_type) == (["one", "two"], "a name", "trial")
+    assert run.notes == "ours"
