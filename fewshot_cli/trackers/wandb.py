@@ -67,6 +67,7 @@ class WeightsAndBiases:
                 silent=True,
                 console=told("WANDB_CONSOLE", "off"),
                 finish_timeout=tracker.timeout,
+                x_transaction_log_flush_interval=1.0,  # what it holds longer, a kill would take
             ),
         )
         for name in ("iteration", "adaptation_steps"):

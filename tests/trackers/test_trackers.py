@@ -292,7 +292,7 @@ def killed(setup, generator):
     if len(drawn) == 4:
         while not all(each.rows.empty() for each in at_work):
             time.sleep(0.1)
-        time.sleep(1)
+        time.sleep(3)  # until W&B's process has them on the disk
         os.kill(os.getpid(), signal.SIGKILL)
     return plain(setup, generator)
 trackers._AtWork.__init__, Setup.train_tasks = remembered, killed
