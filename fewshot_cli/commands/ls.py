@@ -1,32 +1,63 @@
-"""`fewshot ls`: each choice of a group with its description; `*` marks the default.
+"""`fewshot ls`: each choice of a group with its description, `*` marks the default; or the runs.
 
-Raises UserError where there is no such group.
+Raises UserError where there is no such group, or of runs no folder, column or setting.
 """
 
 from __future__ import annotations
 
+import json as json_format
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fewshot_cli.arguments import ConfigDir
+from fewshot_cli.progress import say
 from fewshot_cli.settings import choices
 from fewshot_cli.settings.errors import UserError, nearest
+
+RUNS = "runs"
 
 
 def ls(
     group: Annotated[
         str | None,
-        typer.Argument(help="data, model, algo, tracker or experiment.", show_default=False),
+        typer.Argument(
+            help="data, model, algo, tracker or experiment; or runs.", show_default=False
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="With runs: where; else outputs.", show_default=False),
     ] = None,
     config_dir: ConfigDir = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of runs; else the newest first.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Only runs with this setting, tag or state; again: and this."
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of runs; - is the terminal.")
+    ] = None,
 ) -> None:
-    """Show what can be chosen in each group.
+    """Show what can be chosen in each group, or the runs there are.
 
     fewshot ls algo
+
+    fewshot ls runs outputs --where state=completed --where tag=baseline --sort figure
     """
+    if group == RUNS:
+        _runs(directory or Path("outputs"), where or [], sort or "age", json)
+        return
     if group is not None and group not in choices.SHOWN:
-        raise UserError(f"group {group}: expected {nearest(group, choices.SHOWN)}")
+        raise UserError(f"group {group}: expected {nearest(group, [*choices.SHOWN, RUNS])}")
+    if directory or sort or where or json:
+        raise UserError("DIR, --sort, --where and --json: are of runs; expected `fewshot ls runs`")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
     default = choices.defaults()
@@ -37,3 +68,25 @@ def ls(
         for option in options:
             mark = "*" if option.name == default[shown] else " "
             print(f"  {mark} {option.name:{width}}  {option.description}")
+
+
+def _runs(directory: Path, where: list[str], sort: str, json: Path | None) -> None:
+    from fewshot_cli.compare import listing
+    from fewshot_cli.runs.directory import atomic, shown
+
+    pairs = {}
+    for word in where:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--where {word}: expected KEY=VALUE")
+        pairs[key] = value
+    rows = listing.runs(directory, pairs, sort)
+    text = json_format.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if json == Path("-"):
+        sys.stdout.write(text)
+        return
+    listing.show(rows)
+    if json is not None:
+        with atomic(json) as file:
+            file.write(text)
+        say(f"Written: {shown(json)}")

@@ -22,6 +22,7 @@ from fewshot_cli.sweeps.job import job
 from fewshot_cli.sweeps.launch import look_at_needs
 
 CFG = ("job", "hydra", "all")
+LONGEST = {"tag": 64, "notes": 2000, "group": 128}  # W&B takes no longer tags and groups
 
 
 def train(
@@ -106,18 +107,18 @@ def train(
 
 def _labels(tags: list[str] | None, notes: str | None, group: str | None) -> list[str]:
     """The overrides that set labels, which are free text."""
-    for option, text in (
-        *(("tag", each) for each in tags or []),
-        ("notes", notes),
-        ("group", group),
-    ):
-        if text is not None and ("${" in text or not text.strip()):
-            raise UserError(
-                f"--{option} {text}: expected text, and no ${{, which begins a reference"
-            )
+    given = {"tag": tags, "notes": [notes], "group": [group]}
+    for option, texts in given.items():
+        for text in texts or []:
+            if text is None:
+                continue
+            if "${" in text or not text.strip():
+                raise UserError(f"--{option} {text}: expected text, without the ${{ of references")
+            if len(text) > LONGEST[option]:
+                raise UserError(f"--{option}: expected at most {LONGEST[option]} letters")
     words = [f"tags=[{','.join(map(compose.quoted, tags))}]"] if tags else []
-    given = {"notes": notes, "group": group}
-    return words + [f"{key}={compose.quoted(text)}" for key, text in given.items() if text]
+    words += [] if notes is None else [f"notes={compose.quoted(notes)}"]
+    return words + ([] if group is None else [f"group={compose.quoted(group)}"])
 
 
 def _show(single: compose.Single, cfg: str) -> None:

@@ -59,6 +59,7 @@ class Run:
     by_step: dict[int, float] = field(default_factory=dict)  # mean accuracy or loss over tasks
     seconds: float = 0.0
     measure: Measure = ACCURACY  # what it is judged by
+    ci95: float | None = None  # half-width of the interval after the last step
 
 
 def find(directories: Iterable[Path]) -> list[Path]:
@@ -120,12 +121,14 @@ def _completed(directory: RunDirectory, settings: dict[str, Any]) -> Run:
             for step in steps
         }
         tasks, seconds = int(summary["test"]["tasks"]), float(summary["seconds"])
+        width = steps[-1].get(f"{judged.name}_ci95")  # None of a single task
+        ci95 = None if width is None else float(width)
     # Of whatever stands in the place of a list of mappings.
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedError("summary.json") from error
     if sorted(by_step) != list(range(len(steps))) or not steps or not 1 <= tasks <= MOST_ROWS:
         raise DamagedError("summary.json")
-    return Run(directory.path, "completed", None, settings, tasks, by_step, seconds, judged)
+    return Run(directory.path, "completed", None, settings, tasks, by_step, seconds, judged, ci95)
 
 
 def by_task(run: Run, steps: int) -> Values:
@@ -220,6 +223,8 @@ def _leaves(content: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{key}.")
         elif isinstance(value, list) and all(isinstance(each, int | float) for each in value):
             yield key, ",".join(map(str, value))
+        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+            yield key, tuple(value)  # tags, which may have commas themselves
         elif isinstance(value, str | int | float | None):
             if isinstance(value, int):
                 float(value)  # an OverflowError for one that could not be compared or printed

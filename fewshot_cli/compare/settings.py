@@ -40,6 +40,7 @@ def full_key(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str
         UserError: there is none, or several.
     """
     keys = set(known)
+    word = "tags" if word == "tag" else word  # as the option of `train` is called
     if word in keys:
         return word
     ends = sorted(key for key in keys if key == f"{word}.name" or key.endswith(f".{word}"))
@@ -54,11 +55,16 @@ def full_key(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str
 
 
 def has(settings: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Whether the settings are these, as a user writes them: 0.10 is 0.1, true is true."""
+    """Whether the settings are these, as a user writes them: 0.10 is 0.1, true is true.
+
+    Of tags, one is enough.
+    """
     return all(_same(settings.get(key), value) for key, value in wanted.items())
 
 
 def _same(value: Any, written: str) -> bool:
+    if isinstance(value, tuple):
+        return written in value
     if isinstance(value, bool) or value is None:
         return written.lower() == json.dumps(value)
     try:

@@ -99,6 +99,8 @@ def cell(value: Any, column: str, measure: Any) -> str:
 
 def word(value: Any) -> str:
     """A value as one line of printable characters, as YAML writes it."""
+    if isinstance(value, tuple):
+        value = ", ".join(value)
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     line = "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))

@@ -84,7 +84,9 @@ class WeightsAndBiases:
             if row.split != "test":  # whose iteration is that of the checkpoint
                 self.iteration = row.iteration
             of_row = [*SPLITS].index(row.split) + (x if row.split == "test" else 0)
-            self.run.log({name: x, **measured(row)}, step=self.iteration * self.stride + of_row)
+            step = self.iteration * self.stride + of_row
+            # Else the client keeps the row until the next one comes.
+            self.run.log({name: x, **measured(row)}, step=step, commit=True)
 
     def close(self, status: str, why: str | None) -> None:
         import wandb

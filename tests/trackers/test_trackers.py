@@ -438,6 +438,8 @@ def test_wandb_without_an_account_is_one_line(
 def test_wandb_s_own_variables_hold_where_nothing_else_is_said(
     tmp_path: Path, cache_dir: Path, wandb_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     said = {
         "WANDB_MODE": "offline",
         "WANDB_PROJECT": "birds",
@@ -451,6 +453,7 @@ def test_wandb_s_own_variables_hold_where_nothing_else_is_said(
     }
     for name, text in said.items():
         monkeypatch.setenv(name, text)
+    wandb.teardown()  # which has read them, as of a new process
     composed.cache_clear()
     tracked(tmp_path, cache_dir, "tracker=wandb", "notes=ours")
     composed.cache_clear()
