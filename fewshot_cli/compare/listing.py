@@ -78,10 +78,7 @@ def show(rows: Sequence[Row]) -> None:
             _figure(row),
             "" if row["tasks"] is None else str(row["tasks"]),
             _age(row["age"]),
-            *(
-                word(", ".join(row["tags"]) if name == "tags" else row[name] or "")
-                for name in labels
-            ),
+            *(word(tuple(row[name]) if name == "tags" else row[name] or "") for name in labels),
         ]
         table.add_row(*map(Text, cells))
     console.print(table)

@@ -251,3 +251,43 @@ def test_compile_says_what_it_took(fewshot: Command) -> None:
     said = [line for line in done.stderr.splitlines() if not line.startswith("Meta-")]
     assert len(said) == 1, done.stderr
     assert re.match(r"Compiled in .* s: a meta-gradient takes .* ms instead of .* ms", said[0])
+
+
+LABELS = [
+    *("--tag", "base, line", "--tag", 'it\'s "x"'),
+    *("--notes", "a, b\\\n{c: [1]}", "--group", "G"),
+]
+
+
+def test_labels_are_free_text_and_no_part_of_a_run(fewshot: Command, tmp_path: Path) -> None:
+    words = [*TINY, "model=mlp", "run.dir=run"]
+    assert fewshot("train", *words, *LABELS).returncode == 0
+    tags, notes, group = [LABELS[1], LABELS[3]], LABELS[5], LABELS[7]
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for told in (saved, summary):
+        assert (told["tags"], told["notes"], told["group"]) == (tags, notes, group)
+    for tag in tags:
+        done = fewshot("compare", "run", "--where", f"tag={tag}", "--json", "-")
+        assert len(json.loads(done.stdout)["rows"]) == 1, done.stderr
+    assert "no run has that" in fewshot("compare", "run", "--where", "tag=other").stderr
+    again = fewshot("resume", "run", "iterations=6")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["tags"] == tags
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--notes", "see ${HOME}", "--notes see ${HOME}: expected text, without the ${"),
+        ("--tag", " ", "--tag  : expected text"),
+        ("--tag", "x" * 65, "--tag: expected at most 64 letters"),
+    ],
+)
+def test_a_label_that_cannot_be_kept_is_one_line(
+    fewshot: Command, tmp_path: Path, option: str, text: str, message: str
+) -> None:
+    done = fewshot("train", "run.dir=run", option, text)
+    assert done.returncode == 2
+    assert " ".join(done.stderr.split()).startswith("fewshot: " + " ".join(message.split()))
+    assert not (tmp_path / "run").exists()
