@@ -34,7 +34,7 @@ numerics: $(INSTALLED) ## the numerical tests as other processors and threads wo
 
 extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
 	$(PIP) -r requirements.txt -e '.[ray,mlflow]'
-	@$(VENV)/bin/pytest tests/trackers tests/sweeps/test_sweep.py -k "ray or mlflow"
+	@$(VENV)/bin/pytest tests/trackers tests/sweeps/test_sweep.py -k "ray or trackers"
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

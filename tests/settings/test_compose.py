@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
 
 import pytest
 from helpers import BACKBONES, IMAGE_MODELS, names, pairs
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.compose import GROUPS, changed_config, job_config, jobs
+from fewshot_cli.settings.compose import GROUPS, changed_config, job_config, jobs, quoted
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import may_change
 from fewshot_cli.settings.schema import Config, recorded
@@ -296,3 +302,35 @@ def refusal(*words: str) -> str:
     with pytest.raises(UserError) as refused:
         jobs(list(words))
     return str(refused.value)
+
+
+def test_several_trackers_read_the_keys_of_each(tmp_path: Path) -> None:
+    words = ["tracker=[tensorboard,mlflow,wandb]", "tracker.uri=here", "tracker.project=birds"]
+    chosen = job_config(words)
+    assert chosen.tracker.kinds == ["tensorboard", "mlflow", "wandb"]
+    assert {"uri", "project", "timeout"} <= chosen.tracker.reads
+    assert pickle.loads(pickle.dumps(chosen)).tracker == chosen.tracker
+    (job,) = jobs([*words, "seed=1"])
+    assert job.config.tracker == chosen.tracker
+    RunDirectory(tmp_path).record(chosen)
+    again = changed_config(tmp_path / "config.yaml", ["tracker.uri=there"], {"tracker.uri"})
+    assert again.tracker.kinds == chosen.tracker.kinds
+    assert (again.tracker.uri, vars(again.tracker)["project"]) == ("there", "birds")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tracker=[tensorboard,wandbb]"], "tracker=wandbb: expected wandb"),
+        (["tracker=[tensorboard,mlflow]", "tracker.project=x"], "tracker.project: tracker="),
+    ],
+)
+def test_a_wrong_word_about_several_trackers_is_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        job_config(words)
+
+
+@given(st.text(st.sampled_from("ab ,'\"\\\\[]{}=:\n#é()*"), max_size=9))
+def test_any_text_can_be_quoted(text: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"notes={quoted(text)}"])
+    assert str(override.value()) == text

@@ -49,7 +49,8 @@ def test_a_sweep_leaves_a_complete_directory_a_job(
     (sweep,) = tmp_path.glob("outputs/sweeps/*")
     assert sorted(jobs(sweep)) == ["algo=fomaml", "algo=maml", "algo=reptile"]
     for name, job in jobs(sweep).items():
-        assert f"algo={json.loads((job / 'summary.json').read_text())['algo']}" == name
+        summary = json.loads((job / "summary.json").read_text())
+        assert (f"algo={summary['algo']}", summary["group"]) == (name, sweep.name)
         assert (job / "checkpoints" / "best.pt").is_file()
         assert len(pd.read_csv(job / "metrics.csv")) > 5
         assert len(pd.read_csv(job / "test_tasks.csv")) > 20
