@@ -66,6 +66,7 @@ class WeightsAndBiases:
             settings=wandb.Settings(
                 silent=True,
                 console=told("WANDB_CONSOLE", "off"),
+                init_timeout=tracker.timeout,
                 finish_timeout=tracker.timeout,
                 x_transaction_log_flush_interval=1.0,  # what it holds longer, a kill would take
             ),

@@ -441,6 +441,26 @@ def test_a_store_that_cannot_be_reached_costs_a_line(
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+def test_a_server_of_wandb_that_is_not_there_costs_a_line(
+    tmp_path: Path,
+    cache_dir: Path,
+    wandb_here: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import wandb
+
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    wandb.teardown()  # which has read them, as of a new process
+    tracked(tmp_path, cache_dir, "tracker=wandb", "tracker.mode=online", "tracker.timeout=3")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("fewshot: tracker=wandb: ")
+    assert (tmp_path / "run" / "summary.json").is_file()
+    wandb.teardown()
+
+
 def test_wandb_without_an_account_is_one_line(
     monkeypatch: pytest.MonkeyPatch, wandb_here: None, tmp_path: Path
 ) -> None:
