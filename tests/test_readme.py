@@ -21,6 +21,7 @@ PAGES = {
     "README.md": {"make", "source", "fewshot", "pip"},
     "docs/tutorial.md": {"make", "source", "fewshot"},
     "docs/choices.md": {"fewshot", "mkdir", "printf"},
+    "docs/runs.md": {"fewshot"},
 }
 
 

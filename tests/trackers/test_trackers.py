@@ -320,6 +320,7 @@ run(job_config(sys.argv[2:]), RunDirectory(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_is_one_run_in_each(
     tmp_path: Path, cache_dir: Path, wandb_here: None, several: list[str]
 ) -> None:
