@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.measure import ACCURACY, LOSS
 from fewshot_cli.settings.schema import Statistics
+from fewshot_cli.training.by_class import judged
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
@@ -51,7 +53,8 @@ def evaluate(
     The ranks of a run share the tasks.
 
     Returns:
-        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
+        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`. The
+        last of meta-test has what was judged.
 
     Raises:
         StoppedError: it was told so.
@@ -69,7 +72,8 @@ def evaluate(
                     setup.algorithm.pass_over(size, inner, training=False)
                     progress.advance(size)
                     continue
-                found.append(_by_step(setup, chunk, first_step, inner, told_to_stop))
+                scores = _by_step(setup, chunk, first_step, inner, told_to_stop, split == "test")
+                found.append(scores)
                 so_far = Scores.concatenate([scores[-1] for scores in found])
                 progress.advance(size, shown(so_far))
     except StoppedError:
@@ -86,6 +90,7 @@ def _by_step(
     first_step: int,
     inner: torch.Generator,
     told_to_stop: Callable[[], bool],
+    judges: bool,
 ) -> list[Scores]:
     """Adapt to tasks, and score them as `evaluate` says."""
     algorithm, evaluation, found = setup.algorithm, setup.config.eval, list[Scores]()
@@ -97,6 +102,8 @@ def _by_step(
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
                 found.append(score(outputs, tasks.query_y, tasks.unit))
+    if judges:
+        found[-1] = replace(found[-1], judged=judged(outputs, tasks))
     return found
 
 
