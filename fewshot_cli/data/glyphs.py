@@ -69,15 +69,15 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
         if not config.invert:
             images[split] = 255 - table
     names = {
-        split: [_shown(name) for name in arrays[f"{split}_names"].tolist()] for split in SCRIPTS
+        split: [f"{name} {_letter(name)}" for name in arrays[f"{split}_names"].tolist()]
+        for split in SCRIPTS
     }
     return ImageTasks(images, device, names=names)
 
 
-def _shown(name: str) -> str:
-    """ "Greek/U+03A9" with its letter."""
-    script, _, code = name.partition("/U+")
-    return f"{script}/{chr(int(code, 16))} U+{code}"
+def _letter(name: str) -> str:
+    """That of a code point: the omega of "Greek/U+03A9"."""
+    return chr(int(name.rpartition("+")[2], 16))
 
 
 def _render_all(faces: list[Path], size: int, samples: int) -> Arrays:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
@@ -21,10 +22,10 @@ if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torc
 
 MOST = 12  # pairs
 # Lengths are in inches.
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 9.6, 0.15, 0.25, 0.75, 0.55
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 9.6, 0.15, 0.25, 0.95, 0.55
 SIDE, GAP, NAME, ARROW = 0.5, 0.08, 1.75, 0.3
 ROW, PLAIN_ROW = 0.58, 0.3  # with images, and without
-LETTERS = 26  # of a name
+POINTS = 8  # of a name
 NOTE = 1.55  # beside the longest bar
 
 
@@ -51,7 +52,7 @@ def draw(run: Path) -> Figure:
     pairs = order.head(MOST)
     pictures = _examples(tested, pairs)
     row = ROW if pictures else PLAIN_ROW
-    height = TOP + max(len(pairs), 2) * row + BOTTOM
+    height = TOP + max(len(pairs), 1) * row + BOTTOM
     figure = style.new(WIDTH, height)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -63,16 +64,15 @@ def draw(run: Path) -> Figure:
     axes.text(LEFT, 0.5, f"{amount}{more}", fontsize=9, va="center")
     if pairs.empty:
         return figure
+    cell = NAME + GAP + (SIDE + GAP if pictures else 0)
+    for x, head in ((LEFT, "class"), (LEFT + cell + ARROW, "was judged as")):
+        axes.text(x, TOP - 0.12, head, fontsize=8, color="0.4", va="center")
     for place, pair in enumerate(pairs.itertuples(index=False)):
         _pair(axes, pictures, str(pair[0]), str(pair[1]), TOP + place * row, row, tested)
-    beside = 2 * (NAME + GAP + (SIDE + GAP if pictures else 0)) + ARROW + LEFT
-    frame = (
-        beside / WIDTH,
-        BOTTOM / height,
-        1 - (beside + RIGHT) / WIDTH,
-        len(pairs) * row / height,
-    )
-    _bars(figure.add_axes(frame), pairs, WIDTH - beside - RIGHT)
+    beside = LEFT + 2 * cell + ARROW
+    width, high = WIDTH - beside - RIGHT, len(pairs) * row
+    frame = beside / WIDTH, BOTTOM / height, width / WIDTH, high / height
+    _bars(figure.add_axes(frame), pairs, width)
     return figure
 
 
@@ -91,7 +91,7 @@ def _pair(
         if pictures:
             stamp(axes, pictures[name], x, middle - SIDE / 2, SIDE, tested.config.data.invert)
             x += SIDE + GAP
-        axes.text(x, middle, _lines(name), fontsize=8, va="center")
+        axes.text(x, middle, _lines(name), fontsize=POINTS, va="center", parse_math=False)
         x += NAME + GAP
         if name is one:
             axes.text(x, middle, "→", fontsize=11, va="center", ha="center")
@@ -109,7 +109,7 @@ def _bars(axes: Axes, pairs: pd.DataFrame, width: float) -> None:
         )
     axes.set(ylim=(len(pairs) - 0.5, -0.5), yticks=[])
     axes.set_xlim(0, counts.max() * width / max(width - NOTE, 0.3 * width))
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=4)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel("queries taken for the other class", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -118,7 +118,7 @@ def _bars(axes: Axes, pairs: pd.DataFrame, width: float) -> None:
 def _lines(name: str) -> str:
     """A class below its group, as a character below its alphabet."""
     group, _, own = name.rpartition("/")
-    return "\n".join(fit(part, LETTERS) for part in (group, own) if part)
+    return "\n".join(fit(part, POINTS, NAME) for part in (group, own) if part)
 
 
 def _examples(tested: Tested, pairs: pd.DataFrame) -> dict[str, np.ndarray]:

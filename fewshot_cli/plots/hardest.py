@@ -9,6 +9,7 @@ import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ SUPPORT, QUERY = 1, 2  # images of a class that are shown
 WIDTH, EDGE, TOP, HEAD, SIDE = 9.6, 0.15, 0.75, 0.3, 0.5
 CELL = (WIDTH - 2 * EDGE) / ACROSS
 GAP, LINE, BELOW = 0.04, 0.16, 0.12  # between images, of words, and below a row of classes
-LETTERS = 22  # of a name
+POINTS = 7.5  # of a name
 
 
 def hardest(run: Run, out: Picture = Path("hardest.png")) -> None:
@@ -74,11 +75,12 @@ def draw(run: Path) -> Figure:
     axes.text(EDGE, 0.5, f"{what}test_tasks.csv{shown}", fontsize=9, va="center")
     y = TOP
     for task, table in cells.items():
-        name = f", {fit(str(table.group.iloc[0]), 60)}" if grouped else ""
+        name = f", {fit(str(table.group.iloc[0]), 9, WIDTH / 2)}" if grouped else ""
         all_of_them = len(inside[task])
         some = f", the {CLASSES} hardest of {all_of_them} classes" if all_of_them > CLASSES else ""
         head = f"task {task}{name}: {tasks.accuracy[task]:.1%} right{some}"
-        axes.text(EDGE, y + HEAD / 2, head, fontsize=9, weight="bold", va="center")
+        look: dict[str, Any] = {"fontsize": 9, "weight": "bold", "va": "center"}
+        axes.text(EDGE, y + HEAD / 2, head, parse_math=False, **look)
         y += HEAD
         for place, (name, accuracy) in enumerate(zip(table["class"], table.accuracy, strict=True)):
             down, across = divmod(place, ACROSS)
@@ -94,10 +96,11 @@ def draw(run: Path) -> Figure:
 def _words(axes: Axes, name: str, accuracy: float, x: float, y: float) -> None:
     """The name of a class, below that of its group, and how many of its queries were right."""
     group, _, own = name.rpartition("/")
-    parts = [fit(part, LETTERS) for part in (group, own) if part]
+    parts = [fit(part, POINTS, CELL - 0.1) for part in (group, own) if part]
     for place, line in enumerate([*parts, f"{accuracy:.0%} right"]):
         colour = style.COLOURS[1] if place == len(parts) and accuracy < 0.5 else "black"
-        axes.text(x, y + (place + 0.5) * LINE, line, fontsize=7.5, va="center", color=colour)
+        look: dict[str, Any] = {"fontsize": POINTS, "va": "center", "color": colour}
+        axes.text(x, y + (place + 0.5) * LINE, line, parse_math=False, **look)
 
 
 def _pictures(

@@ -14,6 +14,8 @@ from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
 from fewshot_cli.plots.tested import Tested
 
+LIGHT = style.COLOURS[5]  # that lines can be seen on
+
 
 def reliability(run: Run, out: Picture = Path("reliability.png")) -> None:
     """How often a meta-test's answers are right, by how sure they are (Guo et al. 2017).
@@ -36,7 +38,7 @@ def draw(run: Path) -> Figure:
     over, under = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     left, width = table.confidence_from, table.confidence_to - table.confidence_from
     look = {"align": "edge", "edgecolor": "white", "linewidth": 0.5}
-    over.bar(left, table.accuracy, width, color=style.COLOURS[0], label="accuracy", **look)
+    over.bar(left, table.accuracy, width, color=LIGHT, label="accuracy", **look)
     over.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="perfect calibration")
     gaps = table[table.queries > 0]
     bars = {"color": style.COLOURS[1], "linewidth": 2}
@@ -48,7 +50,7 @@ def draw(run: Path) -> Figure:
     known = "not finite" if error is None else f"{error:.1%}"
     over.set_title(f"expected calibration error {known} ({len(table)} bins)", fontsize=10)
     share = table.queries / table.queries.sum()
-    under.bar(left, share, width, color=style.COLOURS[0], **look)
+    under.bar(left, share, width, color=LIGHT, **look)
     under.set(xlabel="confidence: the probability of the class that was judged", ylabel="queries")
     for axis in (over.yaxis, under.yaxis, under.xaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=None))

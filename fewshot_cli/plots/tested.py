@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import typing
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 
 from fewshot_cli.compare.tables import word
 from fewshot_cli.runs.directory import RunDirectory, shown
@@ -22,7 +25,7 @@ if typing.TYPE_CHECKING:  # a table has no images, and its pictures need no torc
 
     from fewshot_cli.data.images.episodes import ImageTasks
 
-WORDS = ("class", "judged_as", "group")
+WORDS = ["class", "judged_as", "group"]
 
 
 class Tested:
@@ -101,13 +104,28 @@ class Tested:
             )
 
 
-def fit(name: str, most: int) -> str:
-    """A name on one line, cut in its middle, since the ends of names tell classes apart."""
-    line = word(name)
-    if len(line) > most:
-        end = (most - 1) // 2
-        line = f"{line[: most - 1 - end]}…{line[-end:]}"
-    return line.replace("$", r"\$")
+def fit(name: str, points: float, inches: float) -> str:
+    """A name on one line so wide, cut in its middle, since the ends of names tell classes apart.
+
+    To be drawn with `parse_math=False`: a $ is no formula.
+    """
+    line = whole = word(name)
+    kept = len(whole)
+    while _width(line, points) > inches and kept > 1:
+        kept -= 1
+        end = kept // 2
+        line = f"{whole[: kept - end]}…{whole[len(whole) - end :]}"
+    return line
+
+
+def _width(line: str, points: float) -> float:
+    """In inches."""
+    font = FontProperties(size=points)
+    with warnings.catch_warnings():
+        # A letter that the font lacks becomes a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        width: float = text_to_path.get_text_width_height_descent(line, font, False)[0]
+    return width / 72
 
 
 def stamp(axes: Axes, pixels: np.ndarray, x: float, y: float, side: float, ink: bool) -> None:
