@@ -24,7 +24,7 @@ MOST = 12  # pairs
 # Lengths are in inches.
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 9.6, 0.15, 0.25, 0.95, 0.55
 SIDE, GAP, NAME, ARROW = 0.5, 0.08, 1.75, 0.3
-ROW, PLAIN_ROW = 0.58, 0.3  # with images, and without
+ROW, PLAIN_ROW = 0.58, 0.34  # with images, and without
 POINTS = 8  # of a name
 NOTE = 1.55  # beside the longest bar
 

@@ -71,9 +71,10 @@ class Tested:
         steps = test["steps"][-1]["adaptation_steps"]
         kind = f"{config.ways}-way {config.shots}-shot"
         task = f"{config.shots} rows a task" if config.data.grouped else kind
+        when = f" after {steps} step{'s' * (steps > 1)}" if steps else ""
         return (
             f"{config.algo.name} on {config.data.name}, {config.model.name}, {task}: "
-            f"meta-test of {test['tasks']} tasks after {steps} step{'s' * (steps != 1)}"
+            f"meta-test of {test['tasks']} tasks{when}"
         )
 
     def images(self) -> ImageTasks | None:
