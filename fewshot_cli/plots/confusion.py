@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
-from fewshot_cli.plots.tested import Tested, fit, stamp
+from fewshot_cli.plots.tested import MetaTest, fit, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
@@ -44,7 +44,7 @@ def draw(run: Path) -> Figure:
     Raises:
         UserError: the run was not tested on classes, or its images are not there.
     """
-    tested = Tested(run)
+    tested = MetaTest(run)
     table = tested.read(tested.directory.test_confusions)
     wrong = table[table["class"] != table.judged_as]
     # Of two pairs alike in number, the one that could occur less often.
@@ -83,7 +83,7 @@ def _pair(
     two: str,
     top: float,
     row: float,
-    tested: Tested,
+    tested: MetaTest,
 ) -> None:
     """A class, an arrow and what it was taken for."""
     x, middle = LEFT, top + row / 2
@@ -121,7 +121,7 @@ def _lines(name: str) -> str:
     return "\n".join(fit(part, POINTS, NAME) for part in (group, own) if part)
 
 
-def _examples(tested: Tested, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
+def _examples(tested: MetaTest, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
     """The first image of each class, uint8 `[C, S, S]`; nothing where the data has none."""
     source = tested.images()
     if source is None:

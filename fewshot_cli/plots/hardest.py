@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
-from fewshot_cli.plots.tested import Tested, fit, stamp
+from fewshot_cli.plots.tested import MetaTest, fit, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
@@ -47,7 +47,7 @@ def draw(run: Path) -> Figure:
     Raises:
         UserError: the run was not tested on classes, or its images are not there.
     """
-    tested = Tested(run)
+    tested = MetaTest(run)
     contents = tested.read(tested.directory.test_contents)
     every = tested.read(tested.directory.test_tasks)
     last = every[every.adaptation_steps == every.adaptation_steps.max()].set_index("task")
@@ -104,7 +104,7 @@ def _words(axes: Axes, name: str, accuracy: float, x: float, y: float) -> None:
 
 
 def _pictures(
-    tested: Tested, inside: Mapping[int, pd.DataFrame]
+    tested: MetaTest, inside: Mapping[int, pd.DataFrame]
 ) -> dict[tuple[int, str], list[np.ndarray]]:
     """Images of each class in each task, uint8 `[C, S, S]`; nothing where the data has none."""
     source = tested.images()

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
-from fewshot_cli.plots.tested import Tested
+from fewshot_cli.plots.tested import MetaTest
 
 LIGHT = style.COLOURS[5]  # that lines can be seen on
 
@@ -32,7 +32,7 @@ def draw(run: Path) -> Figure:
     Raises:
         UserError: the run was not tested on classes.
     """
-    tested = Tested(run)
+    tested = MetaTest(run)
     table = tested.read(tested.directory.test_calibration)
     figure = style.new(6.4, 5.6)
     over, under = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

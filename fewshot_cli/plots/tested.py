@@ -28,7 +28,7 @@ if typing.TYPE_CHECKING:  # a table has no images, and its pictures need no torc
 WORDS = ["class", "judged_as", "group"]
 
 
-class Tested:
+class MetaTest:
     """A run or an evaluation that was meta-tested on classes.
 
     Raises:
