@@ -20,6 +20,7 @@ from fewshot_cli.plots.tested import MetaTest, fit, stamp
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
 
+COLUMNS = ["class", "judged_as", "count", "queries", "tasks"]
 MOST = 12  # pairs
 # Lengths are in inches.
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 9.6, 0.15, 0.25, 0.95, 0.55
@@ -45,7 +46,7 @@ def draw(run: Path) -> Figure:
         UserError: the run was not tested on classes, or its images are not there.
     """
     tested = MetaTest(run)
-    table = tested.read(tested.directory.test_confusions)
+    table = tested.read(tested.directory.test_confusions, COLUMNS)
     wrong = table[table["class"] != table.judged_as]
     # Of two pairs alike in number, the one that could occur less often.
     order = wrong.sort_values(["count", "queries"], ascending=[False, True], kind="stable")

@@ -22,6 +22,8 @@ from fewshot_cli.plots.tested import MetaTest, fit, stamp
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
 
+CONTENTS = ["task", "group", "class", "accuracy"]
+TASK = ["task", "adaptation_steps", "loss", "accuracy"]
 TASKS, CLASSES = 6, 10  # that are shown, the hardest ones
 ACROSS = 5  # classes side by side
 SUPPORT, QUERY = 1, 2  # images of a class that are shown
@@ -48,8 +50,8 @@ def draw(run: Path) -> Figure:
         UserError: the run was not tested on classes, or its images are not there.
     """
     tested = MetaTest(run)
-    contents = tested.read(tested.directory.test_contents)
-    every = tested.read(tested.directory.test_tasks)
+    contents = tested.read(tested.directory.test_contents, CONTENTS)
+    every = tested.read(tested.directory.test_tasks, TASK)
     last = every[every.adaptation_steps == every.adaptation_steps.max()].set_index("task")
     order = last.sort_values(["accuracy", "loss"], ascending=[True, False], kind="stable")
     tasks = order.head(TASKS)

@@ -14,6 +14,7 @@ from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
 from fewshot_cli.plots.tested import MetaTest
 
+COLUMNS = ["confidence_from", "confidence_to", "queries", "confidence", "accuracy"]
 LIGHT = style.COLOURS[5]  # that lines can be seen on
 
 
@@ -33,7 +34,7 @@ def draw(run: Path) -> Figure:
         UserError: the run was not tested on classes.
     """
     tested = MetaTest(run)
-    table = tested.read(tested.directory.test_calibration)
+    table = tested.read(tested.directory.test_calibration, COLUMNS)
     figure = style.new(6.4, 5.6)
     over, under = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     left, width = table.confidence_from, table.confidence_to - table.confidence_from
@@ -43,9 +44,11 @@ def draw(run: Path) -> Figure:
     gaps = table[table.queries > 0]
     bars = {"color": style.COLOURS[1], "linewidth": 2}
     over.vlines(gaps.confidence, gaps.accuracy, gaps.confidence, label="gap", **bars)
-    over.plot(gaps.confidence, gaps.accuracy, "o", color=style.COLOURS[1], markersize=4)
+    over.plot(
+        gaps.confidence, gaps.accuracy, "o", color=style.COLOURS[1], markersize=4, clip_on=False
+    )
     over.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    over.legend(loc="upper left", fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     error = tested.summary["test"].get("expected_calibration_error")
     known = "not finite" if error is None else f"{error:.1%}"
     over.set_title(f"expected calibration error {known} ({len(table)} bins)", fontsize=10)

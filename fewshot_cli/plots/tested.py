@@ -45,8 +45,8 @@ class MetaTest:
             )
         self.summary = self.directory.read(self.directory.summary)
 
-    def read(self, path: Path) -> pd.DataFrame:
-        """One of the directory's CSV files; names of classes may be any words."""
+    def read(self, path: Path, columns: list[str]) -> pd.DataFrame:
+        """These columns of one of the directory's CSV files; names of classes may be any words."""
         where = shown(self.directory.path)
         if not path.is_file():
             raise UserError(
@@ -54,15 +54,18 @@ class MetaTest:
                 f"`fewshot evaluate {where}` leaves in {where}/evaluations"
             )
         try:
-            # A class may be called NA.
-            text = dict.fromkeys(WORDS, str)
             table = pd.read_csv(
-                path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"
+                path,
+                usecols=columns,
+                dtype=dict.fromkeys(WORDS, object),
+                keep_default_na=False,  # a class may be called NA
+                encoding_errors="surrogateescape",
             )
             numbers = table.columns.difference(WORDS)
             table[numbers] = table[numbers].apply(pd.to_numeric)
         except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-            raise UserError(f"{path}: expected a CSV file that a run left ({error})") from error
+            expected = ", ".join(columns)
+            raise UserError(f"{path}: expected the columns {expected} ({error})") from error
         return table
 
     @property
