@@ -42,11 +42,10 @@ def draw(run: Path) -> Figure:
     over.bar(left, table.accuracy, width, color=LIGHT, label="accuracy", **look)
     over.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="perfect calibration")
     gaps = table[table.queries > 0]
-    bars = {"color": style.COLOURS[1], "linewidth": 2}
-    over.vlines(gaps.confidence, gaps.accuracy, gaps.confidence, label="gap", **bars)
-    over.plot(
-        gaps.confidence, gaps.accuracy, "o", color=style.COLOURS[1], markersize=4, clip_on=False
-    )
+    dark = style.COLOURS[1]
+    ends = gaps.confidence, gaps.accuracy, gaps.confidence
+    over.vlines(*ends, color=dark, linewidth=2, label="gap to the mean confidence")
+    over.plot(*ends[:2], "o", color=dark, markersize=4, clip_on=False)
     over.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     error = tested.summary["test"].get("expected_calibration_error")

@@ -60,7 +60,7 @@ class MetaTest:
                 dtype=dict.fromkeys(WORDS, object),
                 keep_default_na=False,  # a class may be called NA
                 encoding_errors="surrogateescape",
-            )
+            ).reindex(columns=columns)
             numbers = table.columns.difference(WORDS)
             table[numbers] = table[numbers].apply(pd.to_numeric)
         except (OSError, ValueError) as error:  # pandas' own are ValueErrors
