@@ -53,8 +53,7 @@ def evaluate(
     The ranks of a run share the tasks.
 
     Returns:
-        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`. The
-        last of meta-test has what was judged.
+        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
 
     Raises:
         StoppedError: it was told so.
@@ -72,8 +71,7 @@ def evaluate(
                     setup.algorithm.pass_over(size, inner, training=False)
                     progress.advance(size)
                     continue
-                scores = _by_step(setup, chunk, first_step, inner, told_to_stop, split == "test")
-                found.append(scores)
+                found.append(_by_step(setup, chunk, first_step, inner, told_to_stop))
                 so_far = Scores.concatenate([scores[-1] for scores in found])
                 progress.advance(size, shown(so_far))
     except StoppedError:
@@ -90,9 +88,8 @@ def _by_step(
     first_step: int,
     inner: torch.Generator,
     told_to_stop: Callable[[], bool],
-    judges: bool,
 ) -> list[Scores]:
-    """Adapt to tasks, and score them as `evaluate` says."""
+    """Adapt to tasks, and score them as `evaluate` says; the last scores have what was judged."""
     algorithm, evaluation, found = setup.algorithm, setup.config.eval, list[Scores]()
     for step, learner in enumerate(algorithm.adapt(tasks, setup.config.algo.eval_steps, inner)):
         algorithm.acceleration.ranks.check()
@@ -102,8 +99,7 @@ def _by_step(
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
                 found.append(score(outputs, tasks.query_y, tasks.unit))
-    if judges:
-        found[-1] = replace(found[-1], judged=judged(outputs, tasks))
+    found[-1] = replace(found[-1], judged=judged(outputs, tasks))
     return found
 
 
