@@ -173,3 +173,14 @@ def test_without_an_identity_of_classes_only_the_calibration_is_left(
     run(config(*words, "model=mlp", *TINY), RunDirectory(tmp_path / "run"))
     written = {path.name for path in (tmp_path / "run").glob("test_*")}
     assert written == {"test_tasks.csv", "test_calibration.csv"}
+
+
+def test_an_evaluation_leaves_what_the_run_s_own_test_left(tmp_path: Path, own_cache: None) -> None:
+    from fewshot_cli.commands.evaluate import evaluate
+
+    run(config("model=mlp", *TINY), directory := RunDirectory(tmp_path / "run"))
+    evaluate(directory.path, [])
+    (again,) = (directory.path / "evaluations").iterdir()
+    for name in TABLES:
+        file = f"test_{name}.csv"
+        assert (again / file).read_bytes() == (directory.path / file).read_bytes()
