@@ -309,18 +309,18 @@ def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: floa
     Writes the rows to metrics.csv, each task's numbers to test_tasks.csv, and what `by_class` says.
     """
     began = time.monotonic()
-    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
+    scored = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
+    by_step = dict(enumerate(scored))
     seconds = time.monotonic() - began
     rows = [
-        metrics(scores, iteration, "test", step, start, seconds)
-        for step, scores in enumerate(by_step)
+        metrics(scores, iteration, "test", step, start, seconds) for step, scores in by_step.items()
     ]
-    error = by_class.leave(directory, by_step[-1], setup.in_images().source)
+    error = by_class.leave(directory, scored[-1], setup.in_images().source)
     rows[-1] = replace(rows[-1], calibration_error=error)
     directory.add(rows)
     directory.write_test_tasks(
         (task, step, loss, accuracy)
-        for step, scores in enumerate(by_step)
+        for step, scores in by_step.items()
         for task, (loss, accuracy) in enumerate(scores.by_task())
     )
     return rows
