@@ -326,7 +326,7 @@ def outcome(run: Path) -> dict[str, object]:
         "status": json.loads((run / "status.json").read_text()),
         "metrics": metrics(run),
         "summary": json.dumps(summary),
-        "test tasks": (run / "test_tasks.csv").read_bytes(),
+        **{path.name: path.read_bytes() for path in sorted(run.glob("test_*.csv"))},
     }
     for name in ("last", "best"):
         state = torch.load(run / "checkpoints" / f"{name}.pt", weights_only=True)

@@ -113,7 +113,10 @@ def tiered_imagenet(root: Path, size: int = 84, samples: int = 11) -> Path:
             images.append(png(colour(label, seen[label], number + label // 256 * 4), size))
             seen[label] += 1
         pickled(root / "tiered-imagenet" / f"{name}_images_png.pkl", images, 2)
-        content = {"label_specific": np.array(labels), "label_general": np.array(labels) // 20}
+        content: dict[str, Any] = {"label_specific": np.array(labels)}
+        content["label_general"] = content["label_specific"] // 20
+        if name == "test":  # the authors' files have words, others may not
+            content["label_specific_str"] = [f"word {label}" for label in range(classes)]
         pickled(root / "tiered-imagenet" / f"{name}_labels.pkl", content, 2)
     return root
 

@@ -6,7 +6,7 @@ touches as many places as it gives (Bentley & Floyd 1987, algorithm F2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class ArrayTasks:
         unit: of one float target, in which scores are given, `[1]` or `[D]`; None: 1.
         kept: what a run must keep to read other rows as these were read, for JSON.
         fingerprint: a digest of what was read.
+        shared_names: of the classes that all groups share.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class ArrayTasks:
         unit: Tensor | None = None,
         kept: Mapping[str, Any] | None = None,
         fingerprint: str | None = None,
+        shared_names: Sequence[str] | None = None,
     ) -> None:
         self.x, self.y = x.to(device), None if y is None else y.to(device)
         self.unit = None if unit is None else unit.to(device)
         self.rows, self.sizes, self.device = rows, sizes, device
         self.kept, self.fingerprint = kept, fingerprint
+        self.shared_names = shared_names
         self.input_shape: tuple[int, ...] = tuple(x.shape[1:])
         self.train_classes = len(sizes["train"]) if outputs is None else outputs
         self._counts = {
@@ -84,7 +87,8 @@ class ArrayTasks:
         if self.y is not None:
             of, y = self.x, self.y
             fields = of[support], y[support], of[query], y[query]
-            return TaskBatch(*fields, shared=True, unit=self.unit)
+            groups = chosen[:, 0].to(self.device)
+            return TaskBatch(*fields, shared=True, unit=self.unit, groups=groups)
         labels = torch.arange(ways, device=self.device)
         return TaskBatch(
             self.x[support],

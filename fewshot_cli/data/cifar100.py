@@ -42,6 +42,7 @@ def tasks(
         for parts in zip(*(_part(root / part, config) for part in ("train", "test")), strict=True)
     )
     tables: dict[str, list[Array]] = {"train": [], "valid": [], "test": []}
+    called: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for label, name in enumerate(names):
         places = np.flatnonzero(fine == label)[: config.samples]
         expect(
@@ -52,11 +53,14 @@ def tasks(
         expect(int(coarse[places[0]]) < len(superclasses), root, "a superclass of each image")
         split = split_of(name, superclasses[int(coarse[places[0]])])
         tables[split].append(pixels[places])
+        called[split].append(str(name))
     for split, table in tables.items():
         wanted = getattr(config.classes, split)
         expect(len(table) == wanted, root, f"{wanted} {split} classes, and it has {len(table)}")
     return ImageTasks(
-        {split: torch.from_numpy(np.stack(table)) for split, table in tables.items()}, device
+        {split: torch.from_numpy(np.stack(table)) for split, table in tables.items()},
+        device,
+        names=called,
     )
 
 

@@ -68,7 +68,16 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
             )
         if not config.invert:
             images[split] = 255 - table
-    return ImageTasks(images, device)
+    names = {
+        split: [f"{name} {_letter(name)}" for name in arrays[f"{split}_names"].tolist()]
+        for split in SCRIPTS
+    }
+    return ImageTasks(images, device, names=names)
+
+
+def _letter(name: str) -> str:
+    """That of a code point: the omega of "Greek/U+03A9"."""
+    return chr(int(name.rpartition("+")[2], 16))
 
 
 def _render_all(faces: list[Path], size: int, samples: int) -> Arrays:

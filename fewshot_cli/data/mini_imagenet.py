@@ -38,11 +38,17 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     root = root_of(config, "mini-imagenet", HOLDS)
     if (root / "images").is_dir():
         return _from_files(root, config, cache_dir, device)
-    return ImageTasks({split: _from_pickle(root, split, config) for split in SPLITS}, device)
+    tables, classes = dict[str, Tensor](), dict[str, list[str]]()
+    for split in SPLITS:
+        tables[split], classes[split] = _from_pickle(root, split, config)
+    return ImageTasks(tables, device, names=classes)
 
 
-def _from_pickle(root: Path, split: str, config: DataConfig) -> Tensor:
-    """`[classes, samples, 3, size, size]` from `image_data` and the indices in `class_dict`."""
+def _from_pickle(root: Path, split: str, config: DataConfig) -> tuple[Tensor, list[str]]:
+    """`[classes, samples, 3, size, size]` from `image_data` and the indices in `class_dict`.
+
+    And the names of the classes.
+    """
     paths = [root / f"mini-imagenet-cache-{name}.pkl" for name in PICKLES[split]]
     path = next((path for path in paths if path.is_file()), paths[0])
     if not path.is_file():
@@ -71,7 +77,7 @@ def _from_pickle(root: Path, split: str, config: DataConfig) -> Tensor:
     table = np.empty((len(of_class), samples, 3, size, size), np.uint8)
     for place, indices in enumerate(of_class.values()):
         table[place] = images[indices[:samples]].transpose(0, 3, 1, 2)
-    return torch.from_numpy(table)
+    return torch.from_numpy(table), list(of_class)
 
 
 def _from_files(root: Path, config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks:
@@ -94,7 +100,9 @@ def _from_files(root: Path, config: DataConfig, cache_dir: str, device: torch.de
         return tasks_of(decoded, names, device)
     images = decoded.by_class()
     return ImageTasks(
-        {split: torch.stack([images[name] for name in names[split]]) for split in names}, device
+        {split: torch.stack([images[name] for name in names[split]]) for split in names},
+        device,
+        names={split: list(of_class) for split, of_class in splits.items()},
     )
 
 

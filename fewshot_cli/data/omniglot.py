@@ -71,10 +71,17 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
     names = arrays["names"].tolist()
     chosen = _split(names, config)
     tables = {split: images[index] for split, index in chosen.items()}
+    called = {
+        split: [names[place].partition("/")[2] for place in index.tolist()]
+        for split, index in chosen.items()
+    }
     for split in tables:
         if config.rotations is Rotations.all or config.rotations.value == split:
             tables[split] = with_rotations(tables[split])
-    return ImageTasks(tables, device)
+            called[split] += [
+                f"{name} {turn}°" for turn in (90, 180, 270) for name in called[split]
+            ]
+    return ImageTasks(tables, device, names=called)
 
 
 def _split(names: list[str], config: DataConfig) -> dict[str, Tensor]:

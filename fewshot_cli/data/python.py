@@ -236,13 +236,14 @@ def _of_arrays(
         what = "task" if grouped else "class"
         chosen = told(words, said, where, lambda row: f"row {row}", "split", what)
     chosen |= {"valid": chosen["valid"] or chosen["train"]}
-    y, outputs = None, None
+    y, outputs, shared_names = None, None, None
     if config.regression:
         y = torch.from_numpy(_numbers(f"{where}: y", of_each["y"]))
         outputs = y.shape[1] if y.dim() == 2 else 1
     elif grouped:
         labels = _words(where, "y", of_each["y"])
         y, outputs = torch.from_numpy(labels.codes), len(labels.names)
+        shared_names = labels.names
     return ArrayTasks(
         torch.from_numpy(_numbers(f"{where}: x", x)),
         {split: torch.from_numpy(groups.rows(chosen[split])) for split in SPLITS},
@@ -251,6 +252,7 @@ def _of_arrays(
         y,
         outputs,
         fingerprint=fingerprint,
+        shared_names=shared_names,
     )
 
 

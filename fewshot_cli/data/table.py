@@ -95,6 +95,7 @@ def load(config: TableConfig, cache_dir: str, device: torch.device) -> ArrayTask
         None if scale is None else torch.tensor(scale, dtype=torch.float32),
         kept.as_json(),
         table.fingerprint,
+        kept.classes if config.shared else None,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -30,8 +31,9 @@ class TaskBatch:
     Shapes: `support_x [T, N*K, ...]`, `support_y [T, N*K]`, `query_x [T, N*Q, ...]`,
     `query_y [T, N*Q]`; class-major, labels 0..N-1 (int64) or float targets, `[T, K, D]` with
     several outputs. `classes [T, N]` says which class of its split a label stands for; regression
-    has none. `shared`: labels mean the same in all tasks. `unit [D]` is that of float targets, in
-    which scores are given; without it, it is 1.
+    has none. `shared`: labels mean the same in all tasks, and `groups [T]` says which group of its
+    split a task is. `unit [D]` is that of float targets, in which scores are given; without it, it
+    is 1.
     """
 
     support_x: Tensor
@@ -41,6 +43,7 @@ class TaskBatch:
     classes: Tensor | None = None
     shared: bool = field(default=False, kw_only=True)
     unit: Tensor | None = field(default=None, kw_only=True)
+    groups: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.support_x)
@@ -50,9 +53,10 @@ class TaskBatch:
         for first in range(0, len(self), size):
             part = slice(first, first + size)
             classes = None if self.classes is None else self.classes[part]
+            groups = None if self.groups is None else self.groups[part]
             support_x, support_y, query_x, query_y = (field[part] for field in self.fields())
             fields = support_x, support_y, query_x, query_y
-            yield TaskBatch(*fields, classes, shared=self.shared, unit=self.unit)
+            yield TaskBatch(*fields, classes, shared=self.shared, unit=self.unit, groups=groups)
 
     def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.support_x, self.support_y, self.query_x, self.query_y
@@ -69,7 +73,9 @@ class TaskBatch:
         fields = support_x, support_y, query_x, query_y
         known = [part.classes for part in parts if part.classes is not None]
         classes = torch.cat(known) if known else None
-        return TaskBatch(*fields, classes, shared=first.shared, unit=first.unit)
+        named = [part.groups for part in parts if part.groups is not None]
+        groups = torch.cat(named) if named else None
+        return TaskBatch(*fields, classes, shared=first.shared, unit=first.unit, groups=groups)
 
 
 class TaskSource(Protocol):
@@ -86,11 +92,31 @@ class TaskSource(Protocol):
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What the B query examples of each of T tasks are, and what they were taken for.
+
+    `truth`, `taken [T, B]` are labels, `confidence [T, B]` the probability of what was taken;
+    `classes [T, N]`, `shared` and `groups [T]` are those of the `TaskBatch`.
+    """
+
+    truth: np.ndarray
+    taken: np.ndarray
+    confidence: np.ndarray
+    classes: np.ndarray | None
+    shared: bool
+    groups: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Scores:
-    """`loss [T]`, and `accuracy [T]` in 0..1 (None for regression), of T tasks."""
+    """`loss [T]`, and `accuracy [T]` in 0..1 (None for regression), of T tasks.
+
+    `judged` has what each query example was taken for, where that is asked for, in parts.
+    """
 
     loss: Tensor
     accuracy: Tensor | None
+    judged: tuple[Judged, ...] = ()
 
     def measured(self) -> dict[Measure, Tensor]:
         """What there is of each measure, `[T]`."""
@@ -108,6 +134,7 @@ class Scores:
         return Scores(
             torch.cat([part.loss for part in parts]),
             torch.cat(accuracies) if accuracies else None,
+            tuple(chain.from_iterable(part.judged for part in parts)),
         )
 
 

@@ -47,16 +47,17 @@ def load(config: DataConfig, cache_dir: str, device: torch.device) -> ImageTasks
                 raise UserError(f"{path}: no such file; expected {HOLDS}")
     tables: dict[str, Tensor] = {}
     sizes: dict[str, dict[str, int]] = {}
+    names: dict[str, list[str]] = {}
     for split, name in FILES.items():
-        order, sizes[split] = _labels(
+        order, sizes[split], names[split] = _labels(
             root / f"{name}_labels.pkl", getattr(config.classes, split), split
         )
         tables[split] = _images(root / f"{name}_images_png.pkl", order, config)
-    return ImageTasks(tables, device, sizes)
+    return ImageTasks(tables, device, sizes, names)
 
 
-def _labels(path: Path, classes: int, split: str) -> tuple[list[int], dict[str, int]]:
-    """The places of the images, class after class, and how many each class has."""
+def _labels(path: Path, classes: int, split: str) -> tuple[list[int], dict[str, int], list[str]]:
+    """The places of the images, class after class; how many each class has; its name in words."""
     content = pickles.load(path)
     expect(isinstance(content, dict), path, "a dict with label_specific")
     labels = np.asarray(content.get("label_specific"))
@@ -64,7 +65,10 @@ def _labels(path: Path, classes: int, split: str) -> tuple[list[int], dict[str, 
     found, counts = np.unique(labels, return_counts=True)
     expect(len(found) == classes, path, f"{classes} {split} classes, and it has {len(found)}")
     sizes = {str(name): int(count) for name, count in zip(found, counts, strict=True)}
-    return np.argsort(labels, kind="stable").tolist(), sizes
+    words = content.get("label_specific_str")
+    known = isinstance(words, list) and found[0] >= 0 and found[-1] < len(words)
+    names = [str(words[label]) if known else str(label) for label in found.tolist()]
+    return np.argsort(labels, kind="stable").tolist(), sizes, names
 
 
 def _images(path: Path, order: list[int], config: DataConfig) -> Tensor:

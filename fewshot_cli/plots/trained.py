@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from torch import Tensor
+
 from fewshot_cli.algorithms.base import Learner
-from fewshot_cli.data.task import TaskBatch
+from fewshot_cli.data.images.episodes import ImageTasks
+from fewshot_cli.data.task import TaskBatch, TaskShape
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.training import checkpoints
@@ -41,6 +44,20 @@ def meta_test_tasks(setup: Setup, count: int) -> TaskBatch:
         for _ in range(-(-count // a_draw))
     ]
     return next(TaskBatch.concatenate(drawn).split(count))
+
+
+def places_of_meta_test(
+    source: ImageTasks, config: Config, tasks: Collection[int]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Some tasks by their number in test_tasks.csv: places of images `[N, K+Q]`, classes `[N]`."""
+    shape = TaskShape(config.ways, config.shots, config.eval.queries)
+    draws, a_draw = generator(config.eval.seed, "test tasks"), tasks_a_draw(source, "test")
+    found = dict[int, tuple[Tensor, Tensor]]()
+    for first in range(0, max(tasks) + 1, a_draw):
+        places, classes = source.draw("test", a_draw, shape, draws)
+        here = [task for task in tasks if first <= task < first + a_draw]
+        found |= {task: (places[task - first], classes[task - first]) for task in here}
+    return found
 
 
 def adapted(setup: Setup, tasks: TaskBatch, steps: int) -> Iterator[Learner]:

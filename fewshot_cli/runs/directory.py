@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -42,12 +42,13 @@ class Metrics:
     accuracy_ci95: float | None
     elapsed_s: float
     tasks_per_s: float
-    # Of regression, and no columns, since the header of an earlier run's file has none.
-    rmse: float | None = None
+    # No columns, since the header of an earlier run's file has none.
+    rmse: float | None = None  # of regression
     rmse_ci95: float | None = None
+    calibration_error: float | None = None  # of a meta-test's last step; None for regression
 
 
-COLUMNS = [field.name for field in fields(Metrics) if not field.name.startswith("rmse")]
+COLUMNS = [field.name for field in fields(Metrics) if field.default is MISSING]
 ENDINGS = COMPLETED, RUNNING, FAILED, INTERRUPTED = "completed", "running", "failed", "interrupted"
 ASIDE = ".tmp"  # ends the name of a file that is not whole yet
 KILLED = "its process was killed"
@@ -77,6 +78,10 @@ class RunDirectory:
         self.splits = path / "splits.csv"
         self.data = path / "data.json"
         self.test_tasks = path / "test_tasks.csv"
+        self.test_contents = path / "test_contents.csv"
+        self.test_classes = path / "test_classes.csv"
+        self.test_confusions = path / "test_confusions.csv"
+        self.test_calibration = path / "test_calibration.csv"
         self.lock = path / ".lock"
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
@@ -115,10 +120,7 @@ class RunDirectory:
         first = dict[str, str]()
         for split, names in splits.items():
             first |= {name: split for name in names if name not in first}
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([("class", "split"), *first.items()])
-        with atomic(self.splits, "wb") as file:  # a folder's name may be any bytes
-            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))
+        self.write_table(self.splits, ("class", "split"), first.items())
 
     def add(self, rows: Sequence[Metrics]) -> None:
         """Append rows to metrics.csv, in one write.
@@ -142,6 +144,15 @@ class RunDirectory:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["task", "adaptation_steps", "loss", "accuracy"])
             writer.writerows(rows)
+
+    def write_table(
+        self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """A CSV file whose words may be names of classes."""
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([columns, *rows])
+        with atomic(path, "wb") as file:  # a folder's name may be any bytes
+            file.write(lines.getvalue().encode("utf-8", "surrogateescape"))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         with atomic(self.summary) as file:
@@ -321,6 +332,10 @@ class Unwritten(RunDirectory):
     def add(self, rows: Sequence[Metrics]) -> None: ...
 
     def write_test_tasks(self, rows: Iterable[tuple[int, int, float, float | None]]) -> None: ...
+
+    def write_table(
+        self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None: ...
 
     def write_summary(self, summary: Mapping[str, Any]) -> None: ...
 

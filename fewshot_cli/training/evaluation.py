@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.measure import ACCURACY, LOSS
 from fewshot_cli.settings.schema import Statistics
+from fewshot_cli.training.by_class import judged
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
@@ -87,7 +89,7 @@ def _by_step(
     inner: torch.Generator,
     told_to_stop: Callable[[], bool],
 ) -> list[Scores]:
-    """Adapt to tasks, and score them as `evaluate` says."""
+    """Adapt to tasks, and score them as `evaluate` says; the last scores have what was judged."""
     algorithm, evaluation, found = setup.algorithm, setup.config.eval, list[Scores]()
     for step, learner in enumerate(algorithm.adapt(tasks, setup.config.algo.eval_steps, inner)):
         algorithm.acceleration.ranks.check()
@@ -97,6 +99,7 @@ def _by_step(
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
                 found.append(score(outputs, tasks.query_y, tasks.unit))
+    found[-1] = replace(found[-1], judged=judged(outputs, tasks))
     return found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import ALONE, Ranks
-from fewshot_cli.training import checkpoints, trajectory
+from fewshot_cli.training import by_class, checkpoints, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
@@ -305,19 +306,21 @@ def _meta_validate(
 def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> list[Metrics]:
     """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
 
-    Writes the rows to metrics.csv, and each task's numbers to test_tasks.csv.
+    Writes the rows to metrics.csv, each task's numbers to test_tasks.csv, and what `by_class` says.
     """
     began = time.monotonic()
-    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
+    scored = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
+    by_step = dict(enumerate(scored))
     seconds = time.monotonic() - began
     rows = [
-        metrics(scores, iteration, "test", step, start, seconds)
-        for step, scores in enumerate(by_step)
+        metrics(scores, iteration, "test", step, start, seconds) for step, scores in by_step.items()
     ]
+    error = by_class.leave(directory, scored[-1], setup.in_images().source)
+    rows[-1] = replace(rows[-1], calibration_error=error)
     directory.add(rows)
     directory.write_test_tasks(
         (task, step, loss, accuracy)
-        for step, scores in enumerate(by_step)
+        for step, scores in by_step.items()
         for task, (loss, accuracy) in enumerate(scores.by_task())
     )
     return rows
@@ -346,6 +349,7 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
             else None,
             "transductive": config.eval.transductive,
             "batch_norm": config.model.statistics.value,  # whose statistics
+            **({} if config.data.regression else _calibration(tested[-1])),
             "steps": [
                 {
                     "adaptation_steps": row.adaptation_steps,
@@ -366,6 +370,10 @@ def summary(setup: Setup, tested: list[Metrics], iteration: int, seconds: float)
         },
         "git_commit": _git_commit(),
     }
+
+
+def _calibration(last: Metrics) -> dict[str, float | None]:
+    return {"expected_calibration_error": last.calibration_error, "calibration_bins": by_class.BINS}
 
 
 def _rmse(row: Metrics) -> dict[str, float | None]:

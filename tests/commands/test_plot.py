@@ -35,6 +35,9 @@ PICTURES = {
     "new/p.svg": (["paths", "waves", "waves", "--plane", "random", "--out", "new/p.svg"], None),
     "sinusoid.png": (["sinusoid", "waves"], 1440),
     "curves.png": (["curves", "letters"], 1440),
+    "confusion.png": (["confusion", "letters"], 1440),
+    "reliability.png": (["reliability", "letters"], 960),
+    "h.svg": (["hardest", "letters", "--out", "h.svg"], None),
 }
 
 
@@ -69,6 +72,12 @@ WRONG = {
         ["episode", "--predictions", "letters", "data=folder", "data.root=photos", ALL],
         "data.split=test: leaves algo=maml no classes to train on",
     ),
+    "no classes": (
+        ["confusion", "waves"],
+        "waves: data=sinusoid has no classes; expected a run of",
+    ),
+    "no reliability": (["reliability", "waves"], "waves: data=sinusoid has no classes"),
+    "no hardest": (["hardest", "nowhere"], "nowhere: expected a run directory, which has a conf"),
     "override": (["episode", "shotss=1"], "shotss: no such key; expected shots"),
     "override of a run": (
         ["episode", "--predictions", "letters", "seed=5"],

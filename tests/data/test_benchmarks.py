@@ -40,6 +40,7 @@ def test_mini_imagenet_s_pickles(tmp_path: Path, cache_dir: Path) -> None:
     for number, (split, classes) in enumerate(zip(SPLITS, (64, 16, 20), strict=True)):
         assert source.images[split].shape == (classes, 3, 3, 84, 84)
         assert pixel(source, split)[5, 2].tolist() == [5, 2, number]
+        assert source.names[split][5] == "n00000005"
 
 
 def test_mini_imagenet_s_files(tmp_path: Path, cache_dir: Path) -> None:
@@ -49,6 +50,7 @@ def test_mini_imagenet_s_files(tmp_path: Path, cache_dir: Path) -> None:
     for number, (split, classes) in enumerate(zip(SPLITS, (64, 16, 20), strict=True)):
         assert source.images[split].shape == (classes, 2, 3, 16, 16)
         assert pixel(source, split)[5, 1].tolist() == [5, 1, number]
+        assert source.names[split][5] == f"n{number}0000005"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,7 @@ def test_cifar_100_is_split_by_its_class_or_superclass(
     fine, coarse = meta["fine_label_names"], meta["coarse_label_names"]
     named = {fine[label] if name == "cifarfs" else coarse[label // 5] for label in labels}
     assert named == set(test)
+    assert source.names["test"] == [fine[label] for label in labels]
     # Images of its train part, then those of its test part.
     assert pixel(source, "train")[0, :, 2].tolist() == [0] * 10 + [1] * 2
 
@@ -84,6 +87,7 @@ def test_tiered_imagenet_s_pngs(tmp_path: Path, cache_dir: Path) -> None:
         assert list(source.sizes[split].values())[:4] == [4, 3, 3, 4]
         assert len(source.sizes[split]) == classes
         assert pixel(source, split)[4 + 3 + 1].tolist() == [2, 1, number]
+        assert source.names[split][1] == ("word 1" if split == "test" else "1")
 
 
 def test_cub_by_the_numbers_of_the_species(tmp_path: Path, cache_dir: Path) -> None:

@@ -67,6 +67,14 @@ def test_images_are_ink_on_an_empty_ground(cache_dir: Path) -> None:
     assert batch.support_x[..., 0, 0].max() == 0
 
 
+def test_classes_are_named_by_script_and_letter(
+    cache_dir: Path, arrays: dict[str, np.ndarray]
+) -> None:
+    names = glyphs.load(config().data, str(cache_dir), CPU).names
+    assert "Greek/U+03A9 Ω" in names["valid"]
+    assert [name.partition(" ")[0] for name in names["test"]] == arrays["test_names"].tolist()
+
+
 def test_other_numbers_of_letters_than_the_config_says(cache_dir: Path) -> None:
     wrong: DataConfig = config("data.classes.valid=5").data
     with pytest.raises(UserError, match=r"classes\.valid=5: these fonts have 2"):

@@ -79,6 +79,23 @@ def test_rotations_multiply_the_classes_of_the_splits_named(
     assert tuple(len(images[split]) for split in ("train", "valid", "test")) == sizes
 
 
+def test_classes_are_named_by_alphabet_and_character(tmp_path: Path) -> None:
+    source = load(little_omniglot(tmp_path), tmp_path / "cache")  # train is turned
+    turned = source.names["train"]
+    assert len(set(turned)) == len(turned) == 24
+    assert turned[6:12] == [f"{name} 90°" for name in turned[:6]]
+    order = [
+        f"{part}{alphabet}/character0{n}" for part in "be" for alphabet in "12" for n in "1234"
+    ]
+    for split in ("train", "test"):
+        for name, drawings in zip(source.names[split], source.images[split], strict=True):
+            plain, _, degrees = name.removesuffix("°").partition(" ")
+            image = Image.open(io.BytesIO(picture(1 + 20 * order.index(plain)))).convert("L")
+            pixels = np.asarray(image.resize((28, 28), Image.Resampling.LANCZOS))
+            expected = np.rot90(255 - pixels, int(degrees or 0) // 90)
+            assert np.array_equal(drawings[0, 0].numpy(), expected), name
+
+
 def test_alphabets_split_tests_on_the_evaluation_alphabets(tmp_path: Path) -> None:
     root = little_omniglot(tmp_path)
     overrides = [

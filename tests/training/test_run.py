@@ -16,6 +16,7 @@ from fewshot_cli.settings.schema import Config
 from fewshot_cli.training.run import RunDivergedError, dry_run, run
 
 TIMES = ["elapsed_s", "tasks_per_s"]
+BY_CLASS = [f"test_{name}.csv" for name in ("contents", "classes", "confusions", "calibration")]
 
 
 def configured(cache_dir: Path, *overrides: str) -> Config:
@@ -40,6 +41,7 @@ def test_a_run_leaves_every_file_of_the_contract(
     assert {path.name for path in directory.path.iterdir()} == {
         *("config.yaml", "metrics.csv", "test_tasks.csv", "summary.json", "status.json"),
         *("checkpoints", ".lock"),
+        *([] if data == "sinusoid" else BY_CLASS),
         *(["splits.csv"] if chosen.data.counted else []),
         *(["data.json"] if data == "table" else []),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ class ImageTasks:
             or with `sizes` `[images, C, H, W]`, class after class, in memory or mapped.
         device: where the images lie and the tasks are made.
         sizes: for each split, how many images each class has, by name.
+        names: for each split, what to call its classes; none: as in `sizes`, or by number.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class ImageTasks:
         images: Mapping[str, Tensor | Mapped],
         device: torch.device,
         sizes: Mapping[str, Mapping[str, int]] | None = None,
+        names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.images = {
             split: table if isinstance(table, Mapped) else table.to(device)
@@ -39,6 +41,7 @@ class ImageTasks:
             split: {str(place): table.shape[1] for place in range(len(table))}
             for split, table in images.items()
         }
+        self.names = names or {split: list(classes) for split, classes in self.sizes.items()}
         self.input_shape: tuple[int, ...] = tuple(images["train"].shape[-3:])
         self.train_classes = len(self.sizes["train"])
         self.device = device
