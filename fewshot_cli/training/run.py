@@ -28,7 +28,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.training import checkpoints, trajectory
-from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
+from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
@@ -294,8 +294,8 @@ def _meta_validate(
     def told_to_stop() -> bool:
         return signals.is_there() or ranks.told_to_stop()
 
-    by_step = evaluate(setup, "valid", tasks, "Meta-validation", steps, told_to_stop)
-    scores = by_step[-1]
+    by_step = evaluate(setup, "valid", tasks, "Meta-validation", [steps], told_to_stop)
+    (scores,) = by_step
     seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)
     directory.add([row])
@@ -303,21 +303,22 @@ def _meta_validate(
 
 
 def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> list[Metrics]:
-    """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
+    """Meta-test the algorithm as it stands; a row for each of `scored_steps`.
 
     Writes the rows to metrics.csv, and each task's numbers to test_tasks.csv.
     """
     began = time.monotonic()
-    by_step = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
+    steps = scored_steps(setup.config)
+    scored = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", steps)
+    by_step = dict(zip(steps, scored, strict=True))
     seconds = time.monotonic() - began
     rows = [
-        metrics(scores, iteration, "test", step, start, seconds)
-        for step, scores in enumerate(by_step)
+        metrics(scores, iteration, "test", step, start, seconds) for step, scores in by_step.items()
     ]
     directory.add(rows)
     directory.write_test_tasks(
         (task, step, loss, accuracy)
-        for step, scores in enumerate(by_step)
+        for step, scores in by_step.items()
         for task, (loss, accuracy) in enumerate(scores.by_task())
     )
     return rows

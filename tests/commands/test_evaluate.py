@@ -55,9 +55,9 @@ def test_other_numbers_of_tasks_steps_and_shots(fewshot: Command, run: Path) -> 
     assert done.returncode == 0, done.stderr
     test = json.loads((evaluation(run) / "summary.json").read_text())["test"]
     assert test["tasks"] == 11
-    assert [step["adaptation_steps"] for step in test["steps"]] == list(range(8))
-    assert len(pd.read_csv(evaluation(run) / "test_tasks.csv")) == 11 * 8
-    assert len(pd.read_csv(evaluation(run) / "metrics.csv")) == 8
+    assert [step["adaptation_steps"] for step in test["steps"]] == [0, 1, 7]
+    assert len(pd.read_csv(evaluation(run) / "test_tasks.csv")) == 11 * 3
+    assert len(pd.read_csv(evaluation(run) / "metrics.csv")) == 3
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
