@@ -177,7 +177,7 @@ def _each_alone(learner: Learner, support: Tensor, queries: Tensor) -> Tensor:
     batches = torch.cat([of_each, queries[:, :, None]], 2)  # [T, Q, N*K + 1, ...]
     with separate_batches(batches.shape[2]):
         outputs = learner(batches.flatten(1, 2))
-    return outputs.unflatten(1, batches.shape[1:3])[:, :, -1]
+    return outputs.reshape(*batches.shape[:3], -1)[:, :, -1]
 
 
 def mean_ci95(values: Tensor) -> tuple[float, float | None]:
