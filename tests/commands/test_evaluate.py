@@ -242,7 +242,7 @@ def test_a_grid_tests_every_cell_as_a_test_of_its_own_does_and_none_twice(
     root = f"folder:{run.parent / 'there'}"
     assert cells["data"].tolist() == ["glyphs", root] * 4
     assert cells["ways"].tolist() == [2] * 4 + [3] * 4
-    assert cells["eval.transductive"].tolist() == ["True", "True", "False", "False"] * 2
+    assert cells["eval.transductive"].tolist() == [True, True, False, False] * 2
     assert (cells.tasks == 4).all()
     assert len(set(cells.evaluation)) == 8
 
@@ -279,7 +279,7 @@ def test_a_grid_tests_every_cell_as_a_test_of_its_own_does_and_none_twice(
         (["data=glyphs,nope"], "data=nope: expected"),
         (["data=glyphs:here"], "data=glyphs:here: data=glyphs has no root; expected data=glyphs"),
         (["ways=range(2,4)"], "ways=range(2,4): expected values with commas between them"),
-        (["data=glyphs,omniglot:o", "data.fractions.train=1"], "data.fractions.train: data="),
+        (["data=glyphs,omniglot:o", "data.min_images=3"], "data.min_images: data=glyphs,omniglot"),
         (["eval.score_steps=[1],[9]"], "eval.score_steps=[9]: expected all, or a list"),
     ],
 )
