@@ -304,7 +304,7 @@ def _changed(
                 )
             if override.is_sweep_override():
                 raise UserError(
-                    f"{override.input_line}: expected one value; several need evaluate -m"
+                    f"{override.input_line}: expected one value; `fewshot evaluate -m` takes more"
                 )
         for override in parsed:  # groups first, as Hydra does it
             if override.key_or_group == "data":

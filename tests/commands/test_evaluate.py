@@ -301,4 +301,5 @@ def test_a_cell_that_the_data_cannot_give_is_refused_before_any_is_tested(
     assert "ways=12: data=folder has 9 classes" in done.stderr.splitlines()[-1]
     assert not (run / "evaluations").exists()
     done = fewshot("evaluate", "run", "ways=2,3")
-    assert done.stderr == "fewshot: ways=2,3: expected one value; several need evaluate -m\n"
+    more = "`fewshot evaluate -m` takes more"
+    assert done.stderr == f"fewshot: ways=2,3: expected one value; {more}\n"
