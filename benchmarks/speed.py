@@ -110,7 +110,7 @@ def other_loops() -> Iterator[dict[str, object]]:
     batch = draw(config, 600, 1)
     setup = prepare(config)
     loop = rivals.meta_test_loop(setup.algorithm.net, rivals.tasks_in_memory(batch), 0.4, 3)
-    sides = {"auto": lambda: evaluate(setup, "test", 600, "Meta-test", 3), "learn2learn": loop}
+    sides = {"auto": lambda: evaluate(setup, "test", 600, "Meta-test", [3]), "learn2learn": loop}
     with contextlib.redirect_stderr(io.StringIO()):  # the bar
         times = contest(sides, 4)
     yield row("meta-test of 600 tasks, CNN-64, 3 steps, 1 query", times)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ def fake(
     error: str | None = None,
     tasks: int = 8,
     steps: int = 1,
+    scored: Collection[int] | None = None,
 ) -> Path:
     """A run directory with these settings (by dotted key) and, step by step, rising accuracies.
 
-    The mean after the last step is `accuracy`, and a little off it for each seed. The tasks are the
-    same for all runs, some hard and some easy.
+    The test scored after `scored` steps, or after each. The mean after the last one is `accuracy`,
+    and a little off it for each seed. The tasks are the same for all runs, some hard and some easy.
     """
     settings = json.loads(json.dumps(SETTINGS))
     for key, value in ({"eval.tasks": tasks} | dict(overrides or {})).items():
@@ -54,7 +55,8 @@ def fake(
     random = np.random.default_rng(len(str(settings["algo"])) * 1000 + settings["seed"])
     test = accuracy + np.linspace(-0.1, 0.1, tasks) + random.normal(0, 0.001, tasks)
     classes = settings["data"]["kind"] != "sinusoid"
-    by_step = [test - 0.1 * (steps - step) for step in range(steps + 1)]
+    wanted = range(steps + 1) if scored is None else scored
+    by_step = {step: test - 0.1 * (steps - step) for step in wanted}
     with (path / "metrics.csv").open("w", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS, restval=0, lineterminator="\n")
         rows.writeheader()
@@ -67,13 +69,13 @@ def fake(
                 "loss": 1.0,
                 "accuracy": float(values.mean()) if classes else None,
             }
-            for step, values in enumerate(by_step)
+            for step, values in by_step.items()
         ]
         summary = {"test": {"tasks": tasks, "steps": means}, "seconds": 2.5}
         (path / "summary.json").write_text(json.dumps(summary))
         with (path / "test_tasks.csv").open("w", newline="") as file:
             file.write("task,adaptation_steps,loss,accuracy\n")
-            for step, values in enumerate(by_step):
+            for step, values in by_step.items():
                 file.writelines(f"{task},{step},1.0,{each}\n" for task, each in enumerate(values))
     return path
 

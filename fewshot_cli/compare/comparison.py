@@ -165,7 +165,12 @@ def _setting(group: list[Run], steps: int | None) -> tuple[Setting | None, list[
         wanted = max(run.by_step) if steps is None else steps
         seed = run.settings.get("seed")
         if wanted not in run.by_step:
-            error = f"has no results after {wanted} adaptation steps, at most {max(run.by_step)}"
+            there = ", ".join(map(str, run.by_step))
+            error = f"has no results after {wanted} adaptation steps, " + (
+                f"at most {max(run.by_step)}"
+                if wanted > max(run.by_step)
+                else f"only after {there}: test it with eval.score_steps=[{wanted}]"
+            )
             left.append(replace(run, status="not counted", error=error))
         elif seed in kept:
             # The same numbers once more would pass for another seed.

@@ -56,7 +56,8 @@ class Run:
     error: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     tasks: int = 0
-    by_step: dict[int, float] = field(default_factory=dict)  # mean accuracy or loss over tasks
+    # Mean accuracy or loss over tasks after each number of steps that was scored, the fewest first.
+    by_step: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     measure: Measure = ACCURACY  # what it is judged by
     ci95: float | None = None  # half-width of the interval after the last step
@@ -126,7 +127,8 @@ def _completed(directory: RunDirectory, settings: dict[str, Any]) -> Run:
     # Of whatever stands in the place of a list of mappings.
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DamagedError("summary.json") from error
-    if sorted(by_step) != list(range(len(steps))) or not steps or not 1 <= tasks <= MOST_ROWS:
+    whole = list(by_step) == sorted(by_step) and len(by_step) == len(steps) and min(by_step) >= 0
+    if not whole or not 1 <= tasks <= MOST_ROWS:
         raise DamagedError("summary.json")
     return Run(directory.path, "completed", None, settings, tasks, by_step, seconds, judged, ci95)
 
@@ -147,7 +149,7 @@ def by_task(run: Run, steps: int) -> Values:
             rows: Values = np.loadtxt(
                 _checked(path, MOST_ROWS * 80),
                 delimiter=",",
-                skiprows=1 + steps * run.tasks,
+                skiprows=1 + [*run.by_step].index(steps) * run.tasks,
                 max_rows=run.tasks,
                 usecols=(0, 1, column),
                 ndmin=2,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from fewshot_cli.settings.errors import UserError, nearest
 from fewshot_cli.settings.schema import (
+    EVERY_STEP,
     Batching,
     Config,
     DataConfig,
@@ -53,6 +54,7 @@ def check(config: Config) -> None:
             "expected batching=stacked"
         )
     _check_head(config)
+    _check_scored(config)
     _check_acceleration(config)
     _check_device(config.device)
     ranks = config.ranks
@@ -106,6 +108,18 @@ def _check_head(config: Config) -> None:
                 "algo.head=prototypes: leaves nothing to learn with model.freeze=all; expected "
                 "model.freeze=none or algo=ncm"
             )
+
+
+def _check_scored(config: Config) -> None:
+    told, last = config.eval.score_steps, config.algo.eval_steps
+    if told is None or told == EVERY_STEP:
+        return
+    steps = told if isinstance(told, list) else [None]
+    if not all(type(step) is int and 0 <= step <= last for step in steps):
+        raise UserError(
+            f"eval.score_steps={str(told).replace(' ', '')}: expected all, or a list of numbers "
+            f"from 0 to algo.eval_steps={last}, such as [0,{last}]"
+        )
 
 
 def _check_acceleration(config: Config) -> None:

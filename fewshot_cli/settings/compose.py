@@ -234,11 +234,53 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
     Args:
         saved: a run's config.yaml.
         may_change: the keys that an override may name. `data` takes the whole group from the file
-            of that name.
+            of that name; `data=NAME:ROOT` says its `data.root` too.
 
     Raises:
         UserError: names the file or the override that is wrong.
     """
+    parsed, changed = _changed(saved, overrides, may_change)
+    _refuse_unread(parsed, [changed])
+    return changed
+
+
+def changed_configs(
+    saved: Path, overrides: list[str], may_change: Iterable[str]
+) -> tuple[list[Config], list[str]]:
+    """What `changed_config` gives for each combination of the values in the overrides, once.
+
+    An override that only some of the combinations read is no part of the others. `data=NAME` of
+    the run's own data is that data as it was.
+
+    Returns:
+        The configs, the last override changing fastest, and the keys with several values.
+
+    Raises:
+        UserError: as `changed_config`, in whichever combination it is.
+    """
+    with explained(None):
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        for override in parsed:
+            _refuse_no_setting(override)
+            if override.is_sweep_override() and not override.is_choice_sweep():
+                raise UserError(f"{override.input_line}: expected values with commas between them")
+        combinations = hydra_private.combinations(parsed)
+    allowed, own = set(may_change), _changed(saved, [], ())[1].data.name
+    found = dict[tuple[str, ...], Config]()
+    for combination in combinations:
+        words = [word for word in combination if word != f"data={own}"]
+        config = _changed(saved, words, allowed)[1]
+        read = [word for word in combination if _is_read(word.partition("=")[0], config)]
+        found.setdefault(tuple(read), config)
+    configs = list(found.values())
+    _refuse_unread(parsed, configs)
+    return configs, [each.key_or_group for each in parsed if each.is_sweep_override()]
+
+
+def _changed(
+    saved: Path, overrides: list[str], may_change: Iterable[str]
+) -> tuple[list[Override], Config]:
+    """The overrides and the changed config, which may not read all of them."""
     if not saved.is_file():
         raise UserError(f"{saved.parent}: expected a run directory, which has a {saved.name}")
     here = job_config([])
@@ -261,10 +303,12 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
                     f"expected {_may_change(override.key_or_group, allowed)}"
                 )
             if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: expected one value")
+                raise UserError(
+                    f"{override.input_line}: expected one value; `fewshot evaluate -m` takes more"
+                )
         for override in parsed:  # groups first, as Hydra does it
             if override.key_or_group == "data":
-                config.data = _option("data", override.value()).content()
+                config.data = _data(str(override.value()))
         reads = {
             group: _reads(group, config[group].get("name")) | frozenset(map(str, config[group]))
             for group in GROUPS
@@ -274,9 +318,19 @@ def changed_config(saved: Path, overrides: list[str], may_change: Iterable[str])
             if override.key_or_group != "data":
                 OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
         changed = to_config(config, reads=reads)
-    _refuse_unread(parsed, [changed])
     _check(changed)
-    return changed
+    return parsed, changed
+
+
+def _data(chosen: str) -> dict[str, Any]:
+    """What the file of `NAME` or `NAME:ROOT` holds, with that root."""
+    name, _, root = chosen.partition(":")
+    content = _option("data", name).content()
+    if not root:
+        return content
+    if "root" not in content:
+        raise UserError(f"data={chosen}: data={name} has no root; expected data={name}")
+    return content | {"root": root}
 
 
 def _may_change(wrong: str, allowed: set[str]) -> str:

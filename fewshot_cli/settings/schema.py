@@ -210,6 +210,9 @@ class WandbMode(StrEnum):
     disabled = "disabled"  # nowhere
 
 
+EVERY_STEP = "all"  # of eval.score_steps
+
+
 class Checkpoint(Enum):
     best = "best"
     last = "last"
@@ -418,6 +421,13 @@ class EvalConfig:
         True,
         shapes=Shapes.test,
         help="all queries of a task in one batch; false: each alone with the support set",
+    )
+    score_steps: Any = key(  # a list of numbers, or a word
+        None,
+        role=Role.habit,
+        shapes=Shapes.test,
+        help="adaptation steps after which the meta-test scores, such as `[1,5]`, or `all`; "
+        "null: 0 and 1; the last always",
     )
 
 

@@ -23,6 +23,8 @@ from torch.autograd import Function
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from fewshot_cli.stacked.statistics import batch_size
+
 Pair = tuple[int, int]
 
 
@@ -104,7 +106,14 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """`[T*B, C, ...]` and weights `[T, C]`: by the statistics of each task's own batch."""
+    """`[T*B, C, ...]` and weights `[T, C]`: by the statistics of each task's own batch.
+
+    Inside `separate_batches` a task has several, each with statistics of its own.
+    """
+    examples = batch_size.get()
+    if examples is not None:
+        batches = len(x) // (examples * len(weight))
+        weight, bias = (each.repeat_interleave(batches, 0) for each in (weight, bias))
     last = x.movedim(1, -1).to(weight.dtype)  # under autocast the statistics stay in float32
     y = _Norm.apply(last.reshape(*weight.shape[:1], -1, weight.shape[1]), weight, bias, eps)
     return cast(Tensor, y.view(last.shape).movedim(-1, 1))

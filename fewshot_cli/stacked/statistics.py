@@ -1,10 +1,16 @@
-"""Batch norm by the first examples of a batch alone, such as a task's support set."""
+"""Batch norm that takes its statistics of a part of what passes a network together.
+
+By the first examples alone, such as a task's support set; or of many batches by each one's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -52,3 +58,37 @@ class LeadingStatistics(TorchFunctionMode):
             scale = scale * weight.view_as(scale)
         y = (x - mean) * scale
         return y if bias is None else y + bias.view_as(mean)
+
+
+# How many examples in a row are a batch; none: all that pass together. For layers that do not call
+# torch's own batch norm (see per_task.py).
+batch_size: ContextVar[int | None] = ContextVar("batch_size", default=None)
+
+
+@contextmanager
+def separate_batches(examples: int) -> Iterator[None]:
+    """Inside the `with`, batch norm takes each `examples` in a row for a batch of its own.
+
+    So many batches pass a network at once, and none sees another.
+    """
+    before = batch_size.set(examples)
+    try:
+        with _SeparateStatistics(examples):
+            yield
+    finally:
+        batch_size.reset(before)
+
+
+class _SeparateStatistics(TorchFunctionMode):
+    def __init__(self, examples: int) -> None:
+        super().__init__()
+        self.examples = examples
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is not functional.batch_norm:
+            return func(*args, **(kwargs or {}))
+        x, *others = args
+        batches = x.split(self.examples)
+        return torch.cat([func(batch, *others, **(kwargs or {})) for batch in batches])

@@ -1,11 +1,11 @@
-"""Meta-validation and meta-test: fixed tasks, adapted and scored after every step."""
+"""Meta-validation and meta-test: fixed tasks, adapted, and scored after some of the steps."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,13 +22,17 @@ from fewshot_cli.models.features import FrozenTasks
 from fewshot_cli.progress import Progress
 from fewshot_cli.runs.directory import Metrics
 from fewshot_cli.settings.measure import ACCURACY, LOSS
-from fewshot_cli.settings.schema import Statistics
+from fewshot_cli.settings.schema import EVERY_STEP, Config, Statistics
+from fewshot_cli.stacked.statistics import separate_batches
 from fewshot_cli.training.by_class import judged
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
 
 T = TypeVar("T")
 TASKS_A_DRAW, MOST_A_DRAW = 100, 1000
+# Bytes of a task's images or rows in a pass of queries each alone: what a layer makes of them, some
+# ten times as much, stays in a CPU's caches.
+AT_ONCE = {"cpu": 2**20, "cuda": 2**25}
 
 
 class StoppedError(Exception):
@@ -40,10 +44,10 @@ def evaluate(
     split: str,
     tasks: int,
     label: str,
-    first_step: int,
+    steps: Collection[int],
     told_to_stop: Callable[[], bool] = lambda: False,
 ) -> list[Scores]:
-    """Adapt to `tasks` tasks; score their query sets after `first_step` steps and each later one.
+    """Adapt to `tasks` tasks by `algo.eval_steps` steps; score their query sets after `steps`.
 
     The tasks depend on the data's settings, ways, shots, queries and `eval.seed` alone.
 
@@ -53,7 +57,7 @@ def evaluate(
     The ranks of a run share the tasks.
 
     Returns:
-        One `Scores` of all tasks for each number of steps, `first_step` to `algo.eval_steps`.
+        One `Scores` of all tasks for each of `steps`, the fewest first.
 
     Raises:
         StoppedError: it was told so.
@@ -71,7 +75,7 @@ def evaluate(
                     setup.algorithm.pass_over(size, inner, training=False)
                     progress.advance(size)
                     continue
-                found.append(_by_step(setup, chunk, first_step, inner, told_to_stop))
+                found.append(_by_step(setup, chunk, steps, inner, told_to_stop))
                 so_far = Scores.concatenate([scores[-1] for scores in found])
                 progress.advance(size, shown(so_far))
     except StoppedError:
@@ -82,10 +86,20 @@ def evaluate(
     return [Scores.concatenate(list(parts)) for parts in zip(*chunks, strict=True)]
 
 
+def scored_steps(config: Config) -> list[int]:
+    """The adaptation steps after which a meta-test scores: the last always, and the published."""
+    last, told = config.algo.eval_steps, config.eval.score_steps
+    if told == EVERY_STEP:
+        return [*range(last + 1)]
+    published = config.published.figures if config.published else ()
+    wanted = {*((0, 1) if told is None else told), *published, last}
+    return sorted(step for step in wanted if step <= last)
+
+
 def _by_step(
     setup: Setup,
     tasks: TaskBatch,
-    first_step: int,
+    steps: Collection[int],
     inner: torch.Generator,
     told_to_stop: Callable[[], bool],
 ) -> list[Scores]:
@@ -95,7 +109,7 @@ def _by_step(
         algorithm.acceleration.ranks.check()
         if told_to_stop():
             raise StoppedError
-        if step >= first_step:
+        if step in steps:
             with torch.no_grad():
                 outputs = predict(learner, tasks, algorithm.net, evaluation.transductive)
                 found.append(score(outputs, tasks.query_y, tasks.unit))
@@ -153,8 +167,20 @@ def predict(learner: Learner, tasks: TaskBatch, net: Network, transductive: bool
     """
     if transductive or net.statistics is not Statistics.batch:
         return answers(learner, tasks, net)
-    batches = (torch.cat([tasks.support_x, x[:, None]], 1) for x in tasks.query_x.unbind(1))
-    return torch.stack([learner(batch)[:, -1] for batch in batches], 1)
+    a_batch = tasks.support_x[0].nbytes + tasks.query_x[0, 0].nbytes
+    together = max(1, AT_ONCE[tasks.query_x.device.type] // a_batch)
+    parts = tasks.query_x.split(together, 1)
+    return torch.cat([_each_alone(learner, tasks.support_x, queries) for queries in parts], 1)
+
+
+def _each_alone(learner: Learner, support: Tensor, queries: Tensor) -> Tensor:
+    """`[T, Q, outputs]` of queries `[T, Q, ...]`, each in a batch with the support set alone."""
+    count = queries.shape[1]
+    of_each = support[:, None].expand(-1, count, *support.shape[1:])
+    batches = torch.cat([of_each, queries[:, :, None]], 2)  # [T, Q, N*K + 1, ...]
+    with separate_batches(batches.shape[2]):
+        outputs = learner(batches.flatten(1, 2))
+    return outputs.reshape(*batches.shape[:3], -1)[:, :, -1]
 
 
 def mean_ci95(values: Tensor) -> tuple[float, float | None]:

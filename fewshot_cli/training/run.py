@@ -29,7 +29,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.training import by_class, checkpoints, trajectory
-from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
+from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
@@ -295,8 +295,8 @@ def _meta_validate(
     def told_to_stop() -> bool:
         return signals.is_there() or ranks.told_to_stop()
 
-    by_step = evaluate(setup, "valid", tasks, "Meta-validation", steps, told_to_stop)
-    scores = by_step[-1]
+    by_step = evaluate(setup, "valid", tasks, "Meta-validation", [steps], told_to_stop)
+    (scores,) = by_step
     seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)
     directory.add([row])
@@ -304,13 +304,14 @@ def _meta_validate(
 
 
 def meta_test(setup: Setup, directory: RunDirectory, iteration: int, start: float) -> list[Metrics]:
-    """Meta-test the algorithm as it stands; a row for each number of adaptation steps.
+    """Meta-test the algorithm as it stands; a row for each of `scored_steps`.
 
     Writes the rows to metrics.csv, each task's numbers to test_tasks.csv, and what `by_class` says.
     """
     began = time.monotonic()
-    scored = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", first_step=0)
-    by_step = dict(enumerate(scored))
+    steps = scored_steps(setup.config)
+    scored = evaluate(setup, "test", setup.config.eval.tasks, "Meta-test", steps)
+    by_step = dict(zip(steps, scored, strict=True))
     seconds = time.monotonic() - began
     rows = [
         metrics(scores, iteration, "test", step, start, seconds) for step, scores in by_step.items()

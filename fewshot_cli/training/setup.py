@@ -95,6 +95,7 @@ def prepare(
         return chunk_size(net, source.input_shape, list(batches), device)
 
     support, queries = config.ways * config.shots, config.ways * config.eval.queries
+    adapted_on = config.algo.eval_inner_batch or support
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
     acceleration = Acceleration(
         chunk(trained_on, config.ways * config.queries),
@@ -107,7 +108,7 @@ def prepare(
         config,
         source,
         algorithms.build(net, config.algo, config.iterations, acceleration),
-        chunk(support, queries if config.eval.transductive else support + 1),
+        chunk(adapted_on, queries if config.eval.transductive else support + 1),
         device,
     )
 

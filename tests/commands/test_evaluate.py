@@ -11,6 +11,9 @@ from conftest import Command
 from helpers import LITTLE, TINY, little_folder, little_omniglot
 
 from fewshot_cli.commands.evaluate import command
+from fewshot_cli.settings import compose
+from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.identity import may_change
 from fewshot_cli.training import checkpoints
 
 
@@ -55,9 +58,9 @@ def test_other_numbers_of_tasks_steps_and_shots(fewshot: Command, run: Path) -> 
     assert done.returncode == 0, done.stderr
     test = json.loads((evaluation(run) / "summary.json").read_text())["test"]
     assert test["tasks"] == 11
-    assert [step["adaptation_steps"] for step in test["steps"]] == list(range(8))
-    assert len(pd.read_csv(evaluation(run) / "test_tasks.csv")) == 11 * 8
-    assert len(pd.read_csv(evaluation(run) / "metrics.csv")) == 8
+    assert [step["adaptation_steps"] for step in test["steps"]] == [0, 1, 7]
+    assert len(pd.read_csv(evaluation(run) / "test_tasks.csv")) == 11 * 3
+    assert len(pd.read_csv(evaluation(run) / "metrics.csv")) == 3
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
@@ -219,3 +222,84 @@ def test_all_classes_of_another_folder(fewshot: Command, tmp_path: Path) -> None
         "fewshot: ways=4: data=folder has 3 classes in its test split; expected ways=3, or "
         "data.split=test, which tests on all that the run has not met\n"
     )
+
+
+# What only the folder reads is no part of the other cells.
+OTHER = ["data.split=test", "data.colour=grey", "data.image_size=28"]
+CELLS = ["ways=2,3", "eval.transductive=true,false", "data=glyphs,folder:there", "eval.tasks=4"]
+
+
+def test_a_grid_tests_every_cell_as_a_test_of_its_own_does_and_none_twice(
+    fewshot: Command, run: Path
+) -> None:
+    little_folder(run.parent / "there")
+    words = [*CELLS, *OTHER]
+    done = fewshot("evaluate", "run", "-m", *words)
+    assert done.returncode == 0, done.stderr
+    (table,) = (run / "evaluations").glob("grid_*.csv")
+    assert f"Table: run/evaluations/{table.name}\n" in done.stdout
+    cells = pd.read_csv(table, keep_default_na=False)
+    root = f"folder:{run.parent / 'there'}"
+    assert cells["data"].tolist() == ["glyphs", root] * 4
+    assert cells["ways"].tolist() == [2] * 4 + [3] * 4
+    assert cells["eval.transductive"].tolist() == [True, True, False, False] * 2
+    assert (cells.tasks == 4).all()
+    assert len(set(cells.evaluation)) == 8
+
+    cell = ["ways=2", "eval.transductive=false", "data=folder:there", "eval.tasks=4"]
+    alone = fewshot("evaluate", "run", *cell, *OTHER)
+    assert alone.returncode == 0, alone.stderr
+    (other,) = {path.name for path in (run / "evaluations").iterdir()} - {
+        *cells.evaluation,
+        table.name,
+    }
+    summary = json.loads((run / "evaluations" / other / "summary.json").read_text())
+    last = summary["test"]["steps"][-1]
+    for name in ("accuracy", "accuracy_ci95", "loss"):
+        assert float(cells[name][3]) == pytest.approx(last[name], rel=1e-6)
+
+    # As if the grid had been killed: a cell is missing, and another has not come to its end.
+    shutil.rmtree(run / "evaluations" / cells.evaluation[0])
+    (run / "evaluations" / cells.evaluation[6] / "status.json").write_text('{"status": "running"}')
+    table.unlink()
+    again = fewshot("evaluate", "run", "-m", *words)
+    assert again.returncode == 0, again.stderr
+    after = pd.read_csv(table, keep_default_na=False)
+    figures = ["accuracy", "loss_ci95", "adaptation_steps"]
+    assert after[figures].equals(cells[figures])
+    fresh = [*(after.evaluation[~after.evaluation.isin([*cells.evaluation, other])].index)]
+    assert fresh == [0, 6]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ways=2,3", "seed=1,2"], "seed: cannot be changed afterwards"),
+        (["ways=2,1"], "ways=1: expected 2 or more"),
+        (["data=glyphs,nope"], "data=nope: expected"),
+        (["data=glyphs:here"], "data=glyphs:here: data=glyphs has no root; expected data=glyphs"),
+        (["ways=range(2,4)"], "ways=range(2,4): expected values with commas between them"),
+        (["data=glyphs,omniglot:o", "data.min_images=3"], "data.min_images: data=glyphs,omniglot"),
+        (["eval.score_steps=[1],[9]"], "eval.score_steps=[9]: expected all, or a list"),
+    ],
+)
+def test_a_wrong_cell_is_refused_before_any_is_tested(
+    run: Path, words: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        compose.changed_configs(run / "config.yaml", words, may_change("evaluate"))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cell_that_the_data_cannot_give_is_refused_before_any_is_tested(
+    fewshot: Command, run: Path
+) -> None:
+    little_folder(run.parent / "there")
+    done = fewshot("evaluate", "run", "-m", "ways=2,12", "data=glyphs,folder:there", *OTHER)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ways=12: data=folder has 9 classes" in done.stderr.splitlines()[-1]
+    assert not (run / "evaluations").exists()
+    done = fewshot("evaluate", "run", "ways=2,3")
+    more = "`fewshot evaluate -m` takes more"
+    assert done.stderr == f"fewshot: ways=2,3: expected one value; {more}\n"

@@ -130,6 +130,19 @@ def test_without_steps_each_is_shown_after_its_last_and_with_them_after_as_many(
     assert after_two.left[0].error == "has no results after 2 adaptation steps, at most 1"
 
 
+def test_a_run_that_was_scored_after_some_steps_is_read_at_each_of_them(tmp_path: Path) -> None:
+    fake(tmp_path / "some", {"algo.inner_lr": 0.1}, 0.8, steps=5, scored=[0, 1, 5])
+    fake(tmp_path / "every", {"algo.inner_lr": 0.2}, 0.8, steps=5)
+    for steps, mean in ((None, 0.8), (1, 0.4), (0, 0.3)):
+        found = [setting.mean for setting in compared(tmp_path, steps=steps).settings]
+        assert found == pytest.approx([mean] * 2, abs=0.002)
+    (left,) = compared(tmp_path, steps=3).left
+    assert left.error == (
+        "has no results after 3 adaptation steps, only after 0, 1, 5: test it with "
+        "eval.score_steps=[3]"
+    )
+
+
 def test_a_baseline_chosen_before_is_compared_with_each_other_one_only(tmp_path: Path) -> None:
     # The family is 3 comparisons and not 6 pairs, so no p is larger than with the best.
     folder = sweep(tmp_path / "s", seeds=2)

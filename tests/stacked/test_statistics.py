@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot_cli.stacked.statistics import LeadingStatistics
+from fewshot_cli.stacked import per_task
+from fewshot_cli.stacked.statistics import LeadingStatistics, batch_size, separate_batches
 
 SUPPORT = 4
 
@@ -52,3 +56,19 @@ def test_stored_statistics_stay() -> None:
     with LeadingStatistics(SUPPORT):
         y = functional.batch_norm(x, *stored, weight, bias)
     assert torch.equal(y, functional.batch_norm(x, *stored, weight, bias))
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_each_of_many_batches_has_statistics_of_its_own(tasks: int) -> None:
+    """Through torch's own batch norm, and through that of many tasks."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(tasks, 5, SUPPORT, 3, 4, 4, generator=generator, dtype=torch.float64)
+    weight, bias = torch.randn(2, tasks, 3, generator=generator, dtype=torch.float64)
+    with separate_batches(SUPPORT), per_task.PerTaskLayers() if tasks > 1 else nullcontext():
+        own = (weight, bias) if tasks > 1 else (weight[0], bias[0])
+        y = functional.batch_norm(x.flatten(0, 2), None, None, *own, True)
+    for task, batches in enumerate(x):
+        for place, batch in enumerate(batches):
+            alone = functional.batch_norm(batch, None, None, weight[task], bias[task], True)
+            assert torch.allclose(y.view(x.shape)[task, place], alone)
+    assert batch_size.get() is None

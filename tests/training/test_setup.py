@@ -36,7 +36,8 @@ def test_a_meta_update_and_a_meta_test(
         scores = setup.algorithm.meta_update(tasks, generator(0, "inner batches"))
         assert torch.isfinite(scores.loss).all()
     assert all(weight.device.type == device for weight in setup.algorithm.net.parameters())
-    assert torch.isfinite(evaluate(setup, "test", 3, "", 0)[-1].loss).all()
+    (scores,) = evaluate(setup, "test", 3, "", [setup.config.algo.eval_steps])
+    assert torch.isfinite(scores.loss).all()
 
 
 def test_batching(cache_dir: Path) -> None:
