@@ -69,6 +69,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.stopped: str | None = None  # the limit that ended meta-training early
         self.follow: Callable[[Sequence[Metrics]], None] | None = None  # gets each row too
         self.metrics = path / "metrics.csv"
         self.summary = path / "summary.json"
@@ -141,9 +142,12 @@ class RunDirectory:
             file.write("\n")
 
     def mark(self, status: str, error: str | None = None) -> None:
-        """status.json: `running`, `completed`, `failed` or `interrupted`, and why."""
+        """status.json: `running`, `completed`, `failed` or `interrupted`, and why.
+
+        Where a limit ended meta-training, `stopped` says which.
+        """
         with atomic(self.status) as file:
-            json.dump({"status": status, "error": error}, file)
+            json.dump({"status": status, "error": error, "stopped": self.stopped}, file)
             file.write("\n")
 
     @contextmanager
@@ -160,6 +164,7 @@ class RunDirectory:
                 SIGTERM.
             KeyboardInterrupt: as it came.
         """
+        self.stopped = None
         with self._locked(), terminable():
             try:
                 yield

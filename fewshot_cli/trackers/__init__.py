@@ -68,7 +68,8 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
     finally:
         directory.follow = None
         with left_out_if_it_fails():
-            tracker.close(*ending(end))
+            status, why = ending(end)
+            tracker.close(status, why or directory.stopped)
 
 
 def measured(row: Metrics) -> dict[str, float]:
