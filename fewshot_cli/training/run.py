@@ -30,7 +30,6 @@ from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.training import checkpoints, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
 from fewshot_cli.training.memory import memory_explained
-from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
 
@@ -137,27 +136,6 @@ def _tell_splits(
             f"eval.tasks={config.eval.tasks}: meta-test has {len(splits['test'])} tasks, which are "
             "tested more than once, each time with other rows"
         )
-
-
-def dry_run(config: Config) -> str:
-    """Build everything and try one meta-update and one adaptation; what was built, in a line."""
-    setup = prepare(config, begins=True)
-    algorithm, net = setup.algorithm, setup.algorithm.net
-    draws, inner = generator(config.seed, "train tasks"), generator(config.seed, "inner batches")
-    if isinstance(algorithm, MetaLearner):
-        tasks = setup.train_tasks(draws)
-        algorithm.meta_update(tasks, inner)
-        done = f"one meta-update of {len(tasks)} tasks"
-    else:
-        tasks = setup.source.sample("test", 1, setup.test_shape, draws)
-        done = "one adaptation"
-    for _ in algorithm.adapt(next(tasks.split(1)), 1, inner):
-        pass
-    weights = sum(weight.numel() for weight in net.parameters())
-    return (
-        f"{config.algo.name} on {config.data.name} with {config.model.name} "
-        f"({weights:,} weights) on {setup.device}: {done} works"
-    )
 
 
 def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> str | None:
@@ -296,7 +274,7 @@ def _validate(
         StoppedError: a signal came, or the time is over; nothing is changed.
     """
     iteration, best = state.iteration, state.best
-    valid = _meta_validate(setup, directory, iteration, state.start, told_to_stop)
+    valid = meta_validate(setup, directory, iteration, state.start, told_to_stop)
     measure = setup.config.data.measure
     value = getattr(valid, measure.name)
     goodness = measure.goodness(value)
@@ -311,13 +289,18 @@ def _validate(
     return f"{value:{measure.short}}"
 
 
-def _meta_validate(
+def meta_validate(
     setup: Setup,
     directory: RunDirectory,
     iteration: int,
     start: float,
-    told_to_stop: Callable[[], bool],
+    told_to_stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
+    """Meta-validate the algorithm as it stands; the row is written to metrics.csv.
+
+    Raises:
+        StoppedError: it was told so.
+    """
     began = time.monotonic()
     tasks, steps = setup.config.eval.valid_tasks, setup.config.algo.eval_steps
     ranks = setup.algorithm.acceleration.ranks
