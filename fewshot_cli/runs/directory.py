@@ -6,6 +6,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import sys
 import traceback
@@ -281,11 +282,12 @@ class RunDirectory:
         return str(content.get("status")), content.get("error")
 
     def best_validation(self) -> float | None:
-        """The goodness of the best meta-validation."""
+        """The goodness of the best meta-validation; None where none gave a number."""
         with self.metrics.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == "valid"]
         measured = [(measure.of(row), row) for row in rows]
-        return max((each.goodness(float(row[each.name])) for each, row in measured), default=None)
+        found = (each.goodness(float(row[each.name])) for each, row in measured)
+        return max((value for value in found if math.isfinite(value)), default=None)
 
     def read(self, path: Path) -> dict[str, Any]:
         """One of the JSON files.

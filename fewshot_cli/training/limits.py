@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fewshot_cli.settings.schema import Config
 
+PRUNED = "pruned"  # what stands in a limit's place where a search gave the run up
+
 
 def reached(config: Config, seconds: float, best: float | None, worse: int) -> str | None:
     """The limit that is reached, as it is typed: "limits.patience=3"; None where none is.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,28 @@ from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config, LimitsConfig
 from fewshot_cli.stacked.ranks import ALONE, Ranks
-from fewshot_cli.training import checkpoints, trajectory
+from fewshot_cli.training import checkpoints, limits, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.setup import Setup, prepare
 from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
+
+# Told an iteration and the goodness of its meta-validation: whether the run is not worth more.
+Judge = Callable[[int, float], bool]
+
+
+def nobody(iteration: int, goodness: float) -> bool:
+    """No judge."""
+    return False
 
 
 class RunDivergedError(Exception):
     """The training loss is no finite number any more; the last checkpoint is from before."""
 
 
-def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
+def run(
+    config: Config, directory: RunDirectory, ranks: Ranks = ALONE, judge: Judge = nobody
+) -> None:
     """Meta-train with meta-validation, meta-test, and leave the run directory complete.
 
     Goes on from the last whole checkpoint where the directory has one, to the same bits as a
@@ -46,6 +57,7 @@ def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
 
     Args:
         directory: which the first of the ranks writes and reads.
+        judge: asked by the first of the ranks.
 
     Raises:
         RankLostError: a rank is gone or does not answer.
@@ -70,7 +82,7 @@ def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
             _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _tell_who_idles(setup)
-        directory.stopped = _meta_train(setup, directory, at)
+        directory.stopped = _meta_train(setup, directory, at, judge)
         path, state = ranks.first(lambda: checkpoints.tested(directory, config.eval.checkpoint))
         iteration = checkpoints.fill(path, setup.algorithm, state)
         tested = meta_test(setup, directory, iteration, at.start)
@@ -138,11 +150,13 @@ def _tell_splits(
         )
 
 
-def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> str | None:
+def _meta_train(
+    setup: Setup, directory: RunDirectory, state: TrainingState, judge: Judge
+) -> str | None:
     """The outer loop. Keeps the last two checkpoints and the best by meta-validation.
 
     Returns:
-        The limit that ended it before its last iteration.
+        The limit that ended it before its last iteration, or "pruned".
     """
     config, algorithm = setup.config, setup.algorithm
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
@@ -151,6 +165,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
     first, latest = state.iteration + 1, dict[str, str]()
     save, ranks = Saver(setup, directory, state), algorithm.acceleration.ranks
     limit: str | None = None
+    pruned, measure = False, config.data.measure
     limited = config.limits != LimitsConfig()
 
     def told_to_stop() -> bool:
@@ -161,6 +176,10 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
         ranks.tell(told_to_stop)
         progress.begin_at(state.iteration)
         while state.iteration < iterations or state.to_validate:
+            if pruned:
+                limit = limits.PRUNED
+                say(f"Meta-training ends at iteration {state.iteration} of {iterations}: {limit}")
+                break
             # By the first rank's clock, so that all of them stop in the same iteration.
             if limited and (limit := ranks.first(lambda: state.limit(config))):
                 if state.best is None:  # nothing was validated yet, and something must be tested
@@ -184,7 +203,11 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
             stop = ranks.any(signals.is_there())
             if state.to_validate and not stop:
                 try:
-                    latest["valid"] = _validate(setup, directory, state, save, told_to_stop)
+                    valid = _validate(setup, directory, state, save, told_to_stop)
+                    latest["valid"] = f"{valid:{measure.short}}"
+                    goodness = measure.goodness(valid)
+                    if ranks.first(partial(judge, state.iteration, goodness)):
+                        pruned = state.iteration < iterations
                 except StoppedError:
                     stop = ranks.any(signals.is_there())  # else it is a limit
                     save.last()
@@ -267,8 +290,8 @@ def _validate(
     state: TrainingState,
     save: Saver,
     told_to_stop: Callable[[], bool],
-) -> str:
-    """Meta-validate and keep what there is, as the best too if it is; the number, to show.
+) -> float:
+    """Meta-validate and keep what there is, as the best too if it is; what it is judged by.
 
     Raises:
         StoppedError: a signal came, or the time is over; nothing is changed.
@@ -276,7 +299,7 @@ def _validate(
     iteration, best = state.iteration, state.best
     valid = meta_validate(setup, directory, iteration, state.start, told_to_stop)
     measure = setup.config.data.measure
-    value = getattr(valid, measure.name)
+    value: float = getattr(valid, measure.name)
     goodness = measure.goodness(value)
     trajectory.record(setup, directory, iteration)
     if best is None or math.isnan(best) or goodness > best:
@@ -286,7 +309,7 @@ def _validate(
         state.worse += 1
     state.to_validate = False
     save.last()
-    return f"{value:{measure.short}}"
+    return value
 
 
 def meta_validate(
