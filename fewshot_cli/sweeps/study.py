@@ -123,6 +123,23 @@ def _bring_up_to_date(storage: str) -> None:
     say(f"{file}: was of an earlier Optuna ({earlier}) and is of this one now")
 
 
+def known(storage: str, name: str) -> Study:
+    """A study that is there, to look at.
+
+    Raises:
+        UserError: there is none of that name, or the storage cannot be opened.
+    """
+    import optuna
+
+    try:
+        names = optuna.get_all_study_names(storage)
+    except Exception:  # `opened` says why, or brings up to date what is of an earlier Optuna
+        return opened(storage, name)
+    if name not in names:
+        raise UserError(f"study {name}: not in {storage}; expected {nearest(name, names) or 'one'}")
+    return opened(storage, name)
+
+
 def judge(told: Mapping[str, Any], folder: str) -> Callable[[int, float], bool]:
     """What a job asks after each meta-validation: whether its trial is pruned.
 
