@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fewshot_cli.arguments import Picture
 from fewshot_cli.compare import style
@@ -102,14 +103,13 @@ def _trials(
     numbers = [trial.number for trial in complete]
     values = unit * np.array([trial.value for trial in complete], float)
     axes.plot(numbers, values, "o", color=COMPLETE, markersize=4, label="complete")
-    axes.step(
-        numbers, np.maximum.accumulate(values), where="post", color="0.4", label="best so far"
-    )
+    best_so_far = np.maximum.accumulate(values)
+    axes.step(numbers, best_so_far, where="post", color="0.4", label="best so far")
     best = [unit * max(trial.intermediate_values.values(), default=np.nan) for trial in pruned]
     numbers = [trial.number for trial in pruned]
     axes.plot(numbers, best, "x", color=PRUNED, markersize=5, label="pruned")
     axes.set(xlabel="trial", ylabel=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("trials", fontsize=10)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
@@ -118,14 +118,12 @@ def _trials(
 def _validations(
     axes: Axes, complete: list[FrozenTrial], pruned: list[FrozenTrial], unit: float
 ) -> None:
-    for trials, colour in ((complete, COMPLETE), (pruned, PRUNED)):
+    for trials, colour, end in ((complete, COMPLETE, "o"), (pruned, PRUNED, "x")):
         for trial in trials:
             rows = sorted(trial.intermediate_values.items())
             x, y = [step for step, _ in rows], [unit * value for _, value in rows]
             axes.plot(x, y, color=colour, alpha=0.6, linewidth=1)
-            axes.plot(
-                x[-1:], y[-1:], "o" if trials is complete else "x", color=colour, markersize=4
-            )
+            axes.plot(x[-1:], y[-1:], end, color=colour, markersize=4)
     axes.set(xlabel="meta-updates", ylabel="meta-validation" + ", %" * (unit > 1))
     axes.set_title("meta-validations of complete and pruned trials", fontsize=10)
     axes.grid(alpha=0.3)
@@ -153,11 +151,9 @@ def _over(axes: Axes, name: str, complete: list[FrozenTrial], unit: float, label
     values = [trial.params[name] for trial in having]
     if hasattr(given, "choices"):
         values = [str(value) for value in values]
-    axes.plot(
-        values, [unit * (trial.value or 0) for trial in having], "o", color=COMPLETE, markersize=4
-    )
+    best = [unit * (trial.value or 0) for trial in having]
+    axes.plot(values, best, "o", color=COMPLETE, markersize=4)
     if getattr(given, "log", False):
         axes.set_xscale("log")
     axes.set(xlabel=name, ylabel=label)
-    axes.set_title(name, fontsize=10)
     axes.grid(alpha=0.3)
