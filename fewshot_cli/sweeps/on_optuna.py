@@ -77,6 +77,7 @@ class OptunaSweeper(Sweeper):
             for each in parsed
             if each.is_sweep_override()
         }
+        _refuse_another_space(study, space)
         asked = (_asked(study, space, fixed) for _ in repeat(None))
         trials = islice(chain(self._left_behind(study), asked), self.n_trials)
         first = 0
@@ -146,17 +147,30 @@ def distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution(choices)
 
 
+def _refuse_another_space(study: Study, space: dict[str, BaseDistribution]) -> None:
+    """Check that a study may go on with this search space; bounds may be others.
+
+    Raises:
+        UserError: names the key whose values are of another kind than in an earlier trial.
+    """
+    from optuna.distributions import check_distribution_compatibility
+
+    for trial in study.get_trials(deepcopy=False):
+        for name in space.keys() & trial.distributions.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[name], space[name])
+            except ValueError as error:
+                raise UserError(
+                    f"{name}: the study {study.study_name} searched {trial.distributions[name]}; "
+                    "expected the same, or another sweep.dir or hydra.sweeper.study_name"
+                ) from error
+
+
 def _asked(
     study: Study, space: dict[str, BaseDistribution], fixed: list[str]
 ) -> tuple[int, str, list[str]]:
     """A new trial: its number, its job's folder and its overrides."""
-    try:
-        trial = study.ask(space)
-    except ValueError as error:
-        raise UserError(
-            f"hydra.sweeper.study_name={study.study_name}: {in_short(error)}; expected the values "
-            "that the study began with, or another sweep.dir or study_name"
-        ) from error
+    trial = study.ask(space)
     drawn = trial.params.items()
     searched = [f"{name}={'null' if value is None else value}" for name, value in drawn]
     words = [*searched, *fixed]

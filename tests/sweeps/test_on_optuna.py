@@ -102,6 +102,18 @@ def test_the_folder_of_an_earlier_release_goes_on(fewshot: Command, tmp_path: Pa
     assert 0.01 <= mine.params["algo.inner_lr"] <= 1
 
 
+def test_another_search_space_is_one_line(fewshot: Command, tmp_path: Path) -> None:
+    sweep = tmp_path / "s"
+    sweep.mkdir()
+    study = studies.opened(f"sqlite:///{sweep / 'optuna.db'}", "fewshot")
+    study.tell(study.ask({"algo.inner_lr": RATES}), 0.5)
+    words = [word for word in SEARCH if not word.startswith("algo.inner_lr")]
+    done = fewshot(*words, "algo.inner_lr=0.1,0.2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("fewshot: algo.inner_lr: the study fewshot searched Float")
+    assert [trial.state for trial in trials(sweep)] == [TrialState.COMPLETE]
+
+
 def test_a_poor_trial_is_pruned_and_tested(fewshot: Command, tmp_path: Path) -> None:
     """By five trials, each better at every meta-validation than any real one."""
     sweep = tmp_path / "s"
