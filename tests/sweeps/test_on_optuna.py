@@ -24,7 +24,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.sweeps import study as studies
 from fewshot_cli.sweeps.on_optuna import distribution
 
-EARLIER = Path(__file__).parents[1] / "earlier" / "optuna_2.10.1.db"
+EARLIER = Path(__file__).with_name("optuna_2.10.1.db")
 RATES = FloatDistribution(0.01, 0.1, log=True)
 SEARCH = [
     *("train", "-m", "data=sinusoid", "model=mlp", *TINY, "ways=1", "threads=1", "sweep.dir=s"),
