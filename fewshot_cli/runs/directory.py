@@ -148,7 +148,8 @@ class RunDirectory:
         Where a limit ended meta-training, `stopped` says which.
         """
         with atomic(self.status) as file:
-            json.dump({"status": status, "error": error, "stopped": self.stopped}, file)
+            ended = {} if self.stopped is None else {"stopped": self.stopped}
+            json.dump({"status": status, "error": error, **ended}, file)
             file.write("\n")
 
     @contextmanager

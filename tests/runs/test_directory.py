@@ -27,17 +27,9 @@ def test_metrics_are_readable_at_any_time(tmp_path: Path) -> None:
     assert len(table) == 3
     assert table.accuracy.tolist()[:2] == [0.75, 0.75]
     assert table.accuracy.isna().tolist() == [False, False, True]
-    assert json.loads(directory.status.read_text()) == {
-        "status": "running",
-        "error": None,
-        "stopped": None,
-    }
+    assert json.loads(directory.status.read_text()) == {"status": "running", "error": None}
     directory.mark("failed", "why")
-    assert json.loads(directory.status.read_text()) == {
-        "status": "failed",
-        "error": "why",
-        "stopped": None,
-    }
+    assert json.loads(directory.status.read_text()) == {"status": "failed", "error": "why"}
 
 
 def test_each_class_stands_once_whatever_its_name(tmp_path: Path) -> None:
@@ -61,8 +53,8 @@ def test_how_the_work_ended_is_recorded(tmp_path: Path, capsys: pytest.CaptureFi
             assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
         return json.loads(directory.status.read_text())
 
-    assert ended("good", None) == {"status": "completed", "error": None, "stopped": None}
-    assert ended("bad", ValueError("two\nlines"))["error"] == "two lines"
+    assert ended("good", None) == {"status": "completed", "error": None}
+    assert ended("bad", ValueError("two\nlines")) == {"status": "failed", "error": "two lines"}
     assert ended("stopped", KeyboardInterrupt())["status"] == "interrupted"
     (tmp_path / "later" / "checkpoints").mkdir(parents=True)
     (tmp_path / "later" / "checkpoints" / "last.pt").touch()
