@@ -28,6 +28,17 @@ def be_silent() -> None:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Say and show nothing inside the `with`."""
+    global silent
+    before, silent = silent, True
+    try:
+        yield
+    finally:
+        silent = before
+
+
+@contextmanager
 def speaking(name: str) -> Iterator[None]:
     """Begin each line inside the `with` with a name, since several jobs share the terminal."""
     before = speaker.set(f"[{name}] " if name else "")

@@ -28,7 +28,7 @@ def page() -> str:
     parts = [HEAD]
     top = keys(Config)
     parts.append(_table("Of every run", {n: k for n, k in top.items() if "." not in n}))
-    for block in ("eval", "checkpoint"):
+    for block in ("eval", "checkpoint", "limits"):
         parts.append(
             _table(f"`{block}`", {n: k for n, k in top.items() if n.startswith(f"{block}.")})
         )

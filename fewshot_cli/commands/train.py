@@ -36,7 +36,7 @@ def train(
         typer.Option("--cfg", metavar="job|hydra|all", help="Print the config and stop."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build everything, try one update, and stop.")
+        bool, typer.Option("--dry-run", help="Build all, try some updates, say what the run takes.")
     ] = False,
     trust_config_dir: Annotated[
         bool,
@@ -89,7 +89,7 @@ def train(
     if cfg is not None:
         _show(single, cfg)
     elif dry_run:
-        from fewshot_cli.training.run import dry_run as try_out
+        from fewshot_cli.training.dry_run import dry_run as try_out
 
         print(try_out(single.config))
     else:

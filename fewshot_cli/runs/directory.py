@@ -6,6 +6,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import sys
 import traceback
@@ -70,6 +71,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.stopped: str | None = None  # the limit that ended meta-training early
         self.follow: Callable[[Sequence[Metrics]], None] | None = None  # gets each row too
         self.metrics = path / "metrics.csv"
         self.summary = path / "summary.json"
@@ -160,9 +162,13 @@ class RunDirectory:
             file.write("\n")
 
     def mark(self, status: str, error: str | None = None) -> None:
-        """status.json: `running`, `completed`, `failed` or `interrupted`, and why."""
+        """status.json: `running`, `completed`, `failed` or `interrupted`, and why.
+
+        Where a limit ended meta-training, `stopped` says which.
+        """
         with atomic(self.status) as file:
-            json.dump({"status": status, "error": error}, file)
+            ended = {} if self.stopped is None else {"stopped": self.stopped}
+            json.dump({"status": status, "error": error, **ended}, file)
             file.write("\n")
 
     @contextmanager
@@ -179,6 +185,7 @@ class RunDirectory:
                 SIGTERM.
             KeyboardInterrupt: as it came.
         """
+        self.stopped = None
         with self._locked(), terminable():
             try:
                 yield
@@ -295,11 +302,12 @@ class RunDirectory:
         return str(content.get("status")), content.get("error")
 
     def best_validation(self) -> float | None:
-        """The goodness of the best meta-validation."""
+        """The goodness of the best meta-validation; None where none gave a number."""
         with self.metrics.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == "valid"]
         measured = [(measure.of(row), row) for row in rows]
-        return max((each.goodness(float(row[each.name])) for each, row in measured), default=None)
+        found = (each.goodness(float(row[each.name])) for each, row in measured)
+        return max((value for value in found if math.isfinite(value)), default=None)
 
     def read(self, path: Path) -> dict[str, Any]:
         """One of the JSON files.

@@ -30,11 +30,11 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     classes = f"{summary['ways']}-way {summary['shots']}-shot"
     grouped = summary["ways"] == 1  # tasks that are there by name, whatever their targets
     task = f"{summary['shots']} points" if grouped else classes
-    note = f"\n{_few(summary)}" if _few(summary) else ""
+    notes = [f"\n{note}" for note in (_stopped(summary), _few(summary)) if note]
     table = Table(
         title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
         caption=f"{test['checkpoint']} checkpoint (iteration {test['iteration']}), "
-        f"{test['tasks']} tasks, ± 95 % interval{note}",
+        f"{test['tasks']} tasks, ± 95 % interval{''.join(notes)}",
         title_justify="left",
         caption_justify="left",
     )
@@ -66,6 +66,12 @@ def line(directory: RunDirectory) -> str:
     judged = measure.of(last)
     name, value = judged.name, judged.shown(last[judged.name], last[f"{judged.name}_ci95"])
     return f"{directory.path.name}: {name} {value} ({test['tasks']} tasks), {summary['seconds']} s"
+
+
+def _stopped(summary: dict[str, Any]) -> str:
+    """The limit that ended meta-training; early releases had none."""
+    limit = summary.get("stopped")
+    return f"Meta-training ended at iteration {summary['iterations']}: {limit}" if limit else ""
 
 
 def _few(summary: dict[str, Any]) -> str:

@@ -57,6 +57,9 @@ def check(config: Config) -> None:
     _check_scored(config)
     _check_acceleration(config)
     _check_device(config.device)
+    target = config.limits.target
+    if target is not None and target > 1 and not config.data.regression:
+        raise UserError(f"limits.target={target:g}: expected an accuracy, above 0 to 1")
     ranks = config.ranks
     if ranks not in (None, "slurm") and not (ranks.isdecimal() and int(ranks)):
         raise UserError(f"ranks={ranks}: expected a number of processes, or slurm")

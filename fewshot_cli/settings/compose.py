@@ -131,7 +131,9 @@ def jobs(overrides: list[str], config_dir: Path | None = None, trusted: bool = F
 
 def initialize(name: str = "fewshot") -> Any:
     """Make our groups known to Hydra inside a `with`; `.hydra/hydra.yaml` calls its jobs so."""
-    return initialize_config_module(CONF, job_name=name, version_base=VERSION)
+    initialized = initialize_config_module(CONF, job_name=name, version_base=VERSION)
+    hydra_private.forget_optuna_plugin()  # which is imported by now
+    return initialized
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:

@@ -7,7 +7,8 @@ Python 3.14), and `compose`, which runs nothing. What stands between the two is 
 - `record`: that `.hydra/`, for a job that writes it itself;
 - `sweep_context`: what Hydra's own sweepers hand to a launcher, with a loader that composes less;
 - `is_basic`: which launcher Hydra itself brings;
-- `add_launcher`: a plugin of ours, which Hydra knows only from the package `hydra_plugins`;
+- `add_plugin`: a plugin of ours, which Hydra knows only from the package `hydra_plugins`;
+- `forget_optuna_plugin`: what an older plugin says of the name that is ours now;
 - `combinations`: what `seed=1,2 algo=maml,reptile` asks for, by Hydra's own sweeper;
 - `completions`: what a word on the command line can become.
 """
@@ -25,6 +26,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,6 +34,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, _save_config, run_job
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -122,13 +125,21 @@ def is_basic(launcher: Launcher) -> bool:
     return isinstance(launcher, BasicLauncher)
 
 
-def add_launcher(launcher: type[Launcher]) -> None:
-    """Make `_target_: hydra_plugins.fewshot.NAME` in conf/hydra/launcher/ mean this class.
+def add_plugin(plugin: type[Plugin]) -> None:
+    """Make `_target_: hydra_plugins.fewshot.NAME` in conf/hydra/ mean this launcher or sweeper.
 
     A module of that package would be found in a wheel alone: Hydra does not see those that an
     editable install maps.
     """
-    Plugins.instance().class_name_to_class[f"hydra_plugins.fewshot.{launcher.__name__}"] = launcher
+    Plugins.instance().class_name_to_class[f"hydra_plugins.fewshot.{plugin.__name__}"] = plugin
+
+
+def forget_optuna_plugin() -> None:
+    """Take away what Hydra's own plugin for Optuna, where it is installed, says of
+    `hydra/sweeper=optuna`: ours has that name, and Hydra would check it against the plugin's.
+    """
+    store: Any = ConfigStore.instance().repo
+    store.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
 
 
 def combinations(overrides: list[Override]) -> list[list[str]]:

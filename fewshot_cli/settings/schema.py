@@ -18,7 +18,7 @@ class Role(Enum):
 
     setting = "setting"  # shapes the results
     seed = "seed"
-    length = "length"  # how long the run is: it may grow when the run goes on
+    length = "length"  # how long the run is: it may change when the run goes on
     means = "means"  # how the results are computed
     place = "place"  # where something is
     habit = "habit"  # how often something is written
@@ -457,6 +457,30 @@ class CheckpointConfig:
 
 
 @dataclass
+class LimitsConfig:
+    """What ends meta-training before its last iteration; the meta-test comes all the same."""
+
+    seconds: float | None = key(
+        None,
+        role=Role.length,
+        above=0,
+        help="of the whole run, as `elapsed_s` counts, until meta-training ends; null: no limit",
+    )
+    patience: int | None = key(
+        None,
+        role=Role.length,
+        above=0,
+        help="meta-validations in a row of which none is the best so far; null: no limit",
+    )
+    target: float | None = key(
+        None,
+        role=Role.length,
+        above=0,
+        help="accuracy of a meta-validation (regression: squared error) to reach; null: none",
+    )
+
+
+@dataclass
 class Published:
     """What a paper gives for an experiment."""
 
@@ -478,6 +502,7 @@ class Config:
     tracker: TrackerConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     seed: int = key(role=Role.seed, least=0, help="of all draws but those of the test's tasks")
     ways: int = key(shapes=Shapes.tasks, above=0, help="classes of a task")
     shots: int = key(shapes=Shapes.tasks, above=0, help="support examples of a class")

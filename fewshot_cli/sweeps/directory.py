@@ -19,12 +19,18 @@ NAME = re.compile(rf"(^|_)[0-9a-f]{{{DIGITS}}}$")
 LONGEST = 100  # letters of what stands before it; a file name may have 255 bytes
 SUBDIR = "hydra.sweep.subdir="  # the word that sends a job to its folder
 COMPARISON = "comparison.csv"  # `fewshot compare` writes it anew where it is
-BESIDE_JOBS = (COMPARISON, "optuna.db", "optimization_results.yaml")
+OPTUNA = "optuna.db"  # what hydra/sweeper=optuna leaves there, its journal and copy included
+BESIDE_JOBS = (COMPARISON, "optimization_results.yaml")
 
 
 def job_name(swept: str, config: Config) -> str:
     """The folder of a job: in what it differs from the others, and a digest of its config."""
-    return f"{re.sub(r'[^A-Za-z0-9.,=+-]+', '_', swept)[:LONGEST]}_{digest(config)}".lstrip("_")
+    return job_folder(swept, digest(config))
+
+
+def job_folder(swept: str, digest: str) -> str:
+    """What a job varies, in letters that every file system has, and a digest."""
+    return f"{re.sub(r'[^A-Za-z0-9.,=+-]+', '_', swept)[:LONGEST]}_{digest}".lstrip("_")
 
 
 def folder_word(name: str) -> str:
@@ -66,7 +72,8 @@ class SweepDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for entry in self.path.iterdir():
-                known = entry.name.startswith(".") or entry.name in BESIDE_JOBS
+                beside = entry.name in BESIDE_JOBS or entry.name.startswith(OPTUNA)
+                known = entry.name.startswith(".") or beside
                 # A job that was killed early may have left no more than its folder.
                 job = (entry / ".hydra").is_dir() or NAME.search(entry.name)
                 if not known and not job:

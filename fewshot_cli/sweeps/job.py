@@ -18,6 +18,7 @@ from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COMPLETED, BusyError, RunDirectory
 from fewshot_cli.runs.signals import end_in_peace, end_with_parent
 from fewshot_cli.settings import compose, hydra_private
+from fewshot_cli.sweeps import study
 from fewshot_cli.sweeps.directory import what_varies
 
 FAILED = 1
@@ -27,9 +28,9 @@ def job(composed: DictConfig) -> float | None:
     """One run in the folder that Hydra made for it, which may hold its beginning.
 
     Returns:
-        What a sweeper maximises: the best meta-validation's accuracy, or for regression minus its
-        loss. None if the job of a sweep failed: the others go on, and its status.json says why.
-        None too if another command has done it, or is at work on it.
+        The best meta-validation's accuracy, or for regression minus its loss. None if the job of a
+        sweep failed: the others go on, and its status.json says why. None too if another command
+        has done it, or is at work on it.
 
     Raises:
         SystemExit: the run failed or was interrupted.
@@ -57,7 +58,8 @@ def job(composed: DictConfig) -> float | None:
             )
             if sweep and config.group is None:
                 config.group = directory.path.parent.name
-            train(config, directory)
+            told = hydra_config.sweeper if sweep else {}
+            train(config, directory, study.judge(told, directory.path.name))
     except BusyError:
         if not sweep:
             raise

@@ -23,6 +23,7 @@ from fewshot_cli.settings.errors import UserError, in_short
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.sweeps.directory import SweepDirectory, folder_word
 from fewshot_cli.sweeps.job import job
+from fewshot_cli.sweeps.on_optuna import OptunaSweeper
 from fewshot_cli.sweeps.on_ray import RayLauncher
 from fewshot_cli.sweeps.sharing import batches
 
@@ -183,7 +184,8 @@ def look_at_needs(configs: list[Config]) -> None:
 def _hand_to_launcher(sweep: Sweep, tasks: list[Task]) -> None:
     """What Hydra's own sweepers do, with the jobs that are wanted."""
     with compose.initialize():
-        hydra_private.add_launcher(RayLauncher)
+        hydra_private.add_plugin(RayLauncher)
+        hydra_private.add_plugin(OptunaSweeper)
         context, config = hydra_private.sweep_context([*sweep.searched, *sweep.words])
         try:
             with _every_job_awaited(sweep) as queue:

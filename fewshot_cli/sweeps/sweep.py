@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import yaml
 
 from fewshot_cli.progress import say
 from fewshot_cli.runs import result
-from fewshot_cli.runs.directory import COMPLETED, RunDirectory, shown
+from fewshot_cli.runs.directory import COMPLETED, RUNNING, RunDirectory, shown
 from fewshot_cli.runs.place import place
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.choices import shipped
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
+from fewshot_cli.sweeps import study
 from fewshot_cli.sweeps.directory import COMPARISON, DIGITS, SweepDirectory, job_name
 from fewshot_cli.sweeps.launch import RAY, SLURM, WRONG, Sweep, Task, launch
 
@@ -48,6 +48,7 @@ def sweep(
     there = f"hydra.sweep.dir={compose.quoted(os.path.abspath(where))}"
     words = [*_presets(ours), *ours, there, *compose.search_path(config_dir)]
     searches = any(word.startswith("hydra/sweeper=") for word in ours)
+    study.check(ours)
     directory = SweepDirectory(where)
     named = [(job_name(job.swept, job.config), job) for job in jobs]
     known = {name[-DIGITS:]: (name, job) for name, job in named}  # jobs that are the same run once
@@ -78,10 +79,8 @@ def sweep(
         print(f"{len(missing)} of {len(known)} jobs would run")
         return
     searched = [word for word in overrides if word not in ours] if searches else []
-    if searches:  # it makes its jobs as it goes, and counts them from 0 each time
-        words.append(f"hydra.sweep.subdir={datetime.now():%Y-%m-%d_%H-%M-%S}_${{hydra.job.num}}")
-    else:  # a job writes its .hydra/ itself, once its folder is in no other command's hands
-        words.append("hydra.output_subdir=null")
+    # A job writes its .hydra/ itself, once its folder is in no other command's hands.
+    words.append("hydra.output_subdir=null")
     here = not any(word in ELSEWHERE for word in ours)
     needs = [job.config for job in jobs] if here else []
     shared = Sweep(directory, words, searched, needs, opening, leave)
@@ -124,6 +123,8 @@ class _Teller:
     def rest(self) -> None:
         """A line for each of the others, and the sum; `status` is 1 if there is any."""
         runs = self.runs()
+        if not self.expected:  # the jobs of a study that another command is at work on are its own
+            runs = [run for run in runs if run.state() != RUNNING]
         for run in runs:
             state, error = run.ending()
             if state is not None and state != COMPLETED:

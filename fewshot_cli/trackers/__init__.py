@@ -90,8 +90,9 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
         told_to_stop = end is not None and not isinstance(end, Exception)
         seconds = min(config.tracker.timeout, HURRY) if told_to_stop else config.tracker.timeout
         last = time.monotonic() + seconds
+        status, why = ending(end)
         for each in at_work:
-            each.end(*ending(end))
+            each.end(status, why or directory.stopped)
         for each in at_work:
             each.thread.join(max(0.0, last - time.monotonic()))
             if each.thread.is_alive():

@@ -36,7 +36,7 @@ from fewshot_cli.runs.ranks import SLURM, Place, place
 from fewshot_cli.runs.signals import terminable, warnable
 from fewshot_cli.settings.schema import Config
 from fewshot_cli.stacked.ranks import RankLostError, Ranks, Together
-from fewshot_cli.training.run import run
+from fewshot_cli.training.run import Judge, nobody, run
 from fewshot_cli.training.setup import device_named
 from fewshot_cli.training.watch import INTERRUPT, Watch
 
@@ -56,7 +56,7 @@ SIOCGIFADDR = 0x8915  # Linux's request for the address of a network interface
 NO_LINE = "ended before it joined the others"
 
 
-def train(config: Config, directory: RunDirectory) -> None:
+def train(config: Config, directory: RunDirectory, judge: Judge = nobody) -> None:
     """`run`, by as many ranks as the config or torchrun or srun says; this is the first one.
 
     Raises:
@@ -67,16 +67,16 @@ def train(config: Config, directory: RunDirectory) -> None:
         here = place(config.ranks)
         size = int(config.ranks or 1) if here is None else here.size
         if size == 1:
-            run(config, directory)
+            run(config, directory, judge=judge)
         elif here is not None:
             with joined(here, _store_of(here), config, _last_words) as ranks:
-                run(config, directory, ranks)
+                run(config, directory, ranks, judge)
         else:
             with (
                 _children(config, size) as (store, how),
                 joined(Place(0, size, 0, size, "fewshot"), store, config, how) as ranks,
             ):
-                run(config, directory, ranks)
+                run(config, directory, ranks, judge)
 
 
 def follow(config: Config, here: Place) -> None:

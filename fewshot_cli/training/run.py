@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,30 @@ from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Config
+from fewshot_cli.settings.schema import Config, LimitsConfig
 from fewshot_cli.stacked.ranks import ALONE, Ranks
-from fewshot_cli.training import by_class, checkpoints, trajectory
+from fewshot_cli.training import by_class, checkpoints, limits, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
-from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup, prepare
 from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
+
+# Told an iteration and the goodness of its meta-validation: whether the run is not worth more.
+Judge = Callable[[int, float], bool]
+
+
+def nobody(iteration: int, goodness: float) -> bool:
+    """No judge."""
+    return False
 
 
 class RunDivergedError(Exception):
     """The training loss is no finite number any more; the last checkpoint is from before."""
 
 
-def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
+def run(
+    config: Config, directory: RunDirectory, ranks: Ranks = ALONE, judge: Judge = nobody
+) -> None:
     """Meta-train with meta-validation, meta-test, and leave the run directory complete.
 
     Goes on from the last whole checkpoint where the directory has one, to the same bits as a
@@ -48,6 +58,7 @@ def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
 
     Args:
         directory: which the first of the ranks writes and reads.
+        judge: asked by the first of the ranks.
 
     Raises:
         RankLostError: a rank is gone or does not answer.
@@ -72,11 +83,13 @@ def run(config: Config, directory: RunDirectory, ranks: Ranks = ALONE) -> None:
             _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _tell_who_idles(setup)
-        _meta_train(setup, directory, at)
+        directory.stopped = _meta_train(setup, directory, at, judge)
         path, state = ranks.first(lambda: checkpoints.tested(directory, config.eval.checkpoint))
         iteration = checkpoints.fill(path, setup.algorithm, state)
         tested = meta_test(setup, directory, iteration, at.start)
-        directory.write_summary(summary(setup, tested, iteration, time.monotonic() - at.start))
+        how = {"iterations": at.iteration, "stopped": directory.stopped}
+        seconds = time.monotonic() - at.start
+        directory.write_summary(summary(setup, tested, iteration, seconds) | how)
 
 
 def _refuse_other_content(setup: Setup) -> None:
@@ -138,39 +151,43 @@ def _tell_splits(
         )
 
 
-def dry_run(config: Config) -> str:
-    """Build everything and try one meta-update and one adaptation; what was built, in a line."""
-    setup = prepare(config, begins=True)
-    algorithm, net = setup.algorithm, setup.algorithm.net
-    draws, inner = generator(config.seed, "train tasks"), generator(config.seed, "inner batches")
-    if isinstance(algorithm, MetaLearner):
-        tasks = setup.train_tasks(draws)
-        algorithm.meta_update(tasks, inner)
-        done = f"one meta-update of {len(tasks)} tasks"
-    else:
-        tasks = setup.source.sample("test", 1, setup.test_shape, draws)
-        done = "one adaptation"
-    for _ in algorithm.adapt(next(tasks.split(1)), 1, inner):
-        pass
-    weights = sum(weight.numel() for weight in net.parameters())
-    return (
-        f"{config.algo.name} on {config.data.name} with {config.model.name} "
-        f"({weights:,} weights) on {setup.device}: {done} works"
-    )
+def _meta_train(
+    setup: Setup, directory: RunDirectory, state: TrainingState, judge: Judge
+) -> str | None:
+    """The outer loop. Keeps the last two checkpoints and the best by meta-validation.
 
-
-def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> None:
-    """The outer loop. Keeps the last two checkpoints and the best by meta-validation."""
+    Returns:
+        The limit that ended it before its last iteration, or "pruned".
+    """
     config, algorithm = setup.config, setup.algorithm
     iterations = config.iterations if isinstance(algorithm, MetaLearner) else 0
     if not state.iteration:
         trajectory.record(setup, directory, 0)
     first, latest = state.iteration + 1, dict[str, str]()
     save, ranks = Saver(setup, directory, state), algorithm.acceleration.ranks
+    limit: str | None = None
+    pruned, measure = False, config.data.measure
+    limited = config.limits != LimitsConfig()
+
+    def told_to_stop() -> bool:
+        late = limited and ranks.rank == 0 and state.limit(config) is not None
+        return late or signals.is_there()
+
     with Progress("Meta-training", iterations, "iterations") as progress, put_off() as signals:
-        ranks.tell(signals.is_there)
+        ranks.tell(told_to_stop)
         progress.begin_at(state.iteration)
         while state.iteration < iterations or state.to_validate:
+            if pruned:
+                limit = limits.PRUNED
+                say(f"Meta-training ends at iteration {state.iteration} of {iterations}: {limit}")
+                break
+            # By the first rank's clock, so that all of them stop in the same iteration.
+            if limited and (limit := ranks.first(lambda: state.limit(config))):
+                if state.best is None:  # nothing was validated yet, and something must be tested
+                    save.best()
+                save.last()
+                say(f"Meta-training ends at iteration {state.iteration} of {iterations}: {limit}")
+                break
             if not state.to_validate:  # else a stop came before or in the meta-validation
                 assert isinstance(algorithm, MetaLearner)
                 began = time.monotonic()
@@ -187,9 +204,13 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
             stop = ranks.any(signals.is_there())
             if state.to_validate and not stop:
                 try:
-                    latest["valid"] = _validate(setup, directory, state, save, signals)
+                    valid = _validate(setup, directory, state, save, told_to_stop)
+                    latest["valid"] = f"{valid:{measure.short}}"
+                    goodness = measure.goodness(valid)
+                    if ranks.first(partial(judge, state.iteration, goodness)):
+                        pruned = state.iteration < iterations
                 except StoppedError:
-                    stop = True
+                    stop = ranks.any(signals.is_there())  # else it is a limit
                     save.last()
             elif stop or save.is_due():
                 save.last()
@@ -199,6 +220,7 @@ def _meta_train(setup: Setup, directory: RunDirectory, state: TrainingState) -> 
     if not iterations:
         save.best()
         save.last()
+    return limit
 
 
 def _stop(signals: Waiting, ranks: Ranks) -> None:
@@ -264,38 +286,53 @@ def _what_compiling_took(algorithm: MetaLearner) -> str:
 
 
 def _validate(
-    setup: Setup, directory: RunDirectory, state: TrainingState, save: Saver, signals: Waiting
-) -> str:
-    """Meta-validate and keep what there is, as the best too if it is; the number, to show.
+    setup: Setup,
+    directory: RunDirectory,
+    state: TrainingState,
+    save: Saver,
+    told_to_stop: Callable[[], bool],
+) -> float:
+    """Meta-validate and keep what there is, as the best too if it is; what it is judged by.
 
     Raises:
-        StoppedError: a signal came; nothing is changed.
+        StoppedError: a signal came, or the time is over; nothing is changed.
     """
     iteration, best = state.iteration, state.best
-    valid = _meta_validate(setup, directory, iteration, state.start, signals)
+    valid = meta_validate(setup, directory, iteration, state.start, told_to_stop)
     measure = setup.config.data.measure
-    value = getattr(valid, measure.name)
+    value: float = getattr(valid, measure.name)
     goodness = measure.goodness(value)
     trajectory.record(setup, directory, iteration)
     if best is None or math.isnan(best) or goodness > best:
-        state.best = goodness
+        state.best, state.worse = goodness, 0
         save.best()
+    else:
+        state.worse += 1
     state.to_validate = False
     save.last()
-    return f"{value:{measure.short}}"
+    return value
 
 
-def _meta_validate(
-    setup: Setup, directory: RunDirectory, iteration: int, start: float, signals: Waiting
+def meta_validate(
+    setup: Setup,
+    directory: RunDirectory,
+    iteration: int,
+    start: float,
+    told_to_stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
+    """Meta-validate the algorithm as it stands; the row is written to metrics.csv.
+
+    Raises:
+        StoppedError: it was told so.
+    """
     began = time.monotonic()
     tasks, steps = setup.config.eval.valid_tasks, setup.config.algo.eval_steps
     ranks = setup.algorithm.acceleration.ranks
 
-    def told_to_stop() -> bool:
-        return signals.is_there() or ranks.told_to_stop()
+    def any_told_to_stop() -> bool:
+        return told_to_stop() or ranks.told_to_stop()
 
-    by_step = evaluate(setup, "valid", tasks, "Meta-validation", [steps], told_to_stop)
+    by_step = evaluate(setup, "valid", tasks, "Meta-validation", [steps], any_told_to_stop)
     (scores,) = by_step
     seconds = time.monotonic() - began
     row = metrics(scores, iteration, "valid", steps, start, seconds)

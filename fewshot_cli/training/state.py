@@ -17,7 +17,7 @@ from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings import identity
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.training import checkpoints
+from fewshot_cli.training import checkpoints, limits
 from fewshot_cli.training.checkpoints import State
 from fewshot_cli.training.seeding import generator
 from fewshot_cli.training.setup import Setup
@@ -30,9 +30,14 @@ class TrainingState:
     inner: torch.Generator  # the mini-batches of inner steps
     iteration: int = 0  # meta-updates done
     best: float | None = None  # by meta-validation
+    worse: int = 0  # meta-validations since the best one
     since: list[Scores] = field(default_factory=list)  # since the last row of metrics.csv
     since_seconds: float = 0.0
     to_validate: bool = False  # the meta-validation of this iteration is still to be made
+
+    def limit(self, config: Config) -> str | None:
+        """The limit of the config that is reached."""
+        return limits.reached(config, time.monotonic() - self.start, self.best, self.worse)
 
     @staticmethod
     def new(config: Config, start: float) -> TrainingState:
@@ -77,7 +82,10 @@ class Earlier:
     def trained(self, config: Config) -> bool:
         """Whether only the meta-test is left."""
         done: int = self.content["iteration"]
-        return done >= config.iterations and not self.content["training"].get("to_validate", False)
+        at = self.content["training"]
+        limit = limits.reached(config, at["seconds"], at["best"], at.get("worse", 0))
+        whole = done >= config.iterations and not at.get("to_validate", False)
+        return whole or limit is not None
 
 
 def earlier_in(directory: RunDirectory, config: Config) -> Earlier | None:
@@ -122,6 +130,7 @@ def restored(earlier: Earlier, setup: Setup, start: float) -> TrainingState:
     at.draws.set_state(training["draws"])
     at.inner.set_state(training["inner"])
     at.iteration, at.best = iteration, training["best"]
+    at.worse = training.get("worse", 0)  # earlier checkpoints did not count them
     at.since = [Scores(loss, accuracy) for loss, accuracy in training["since"]]
     at.since_seconds = training["since_seconds"]
     at.to_validate = training.get("to_validate", False)  # earlier checkpoints come after it
@@ -152,6 +161,7 @@ class Saver:
             "draws": at.draws.get_state(),
             "inner": at.inner.get_state(),
             "best": at.best,
+            "worse": at.worse,
             "since": [(scores.loss, scores.accuracy) for scores in at.since],
             "since_seconds": at.since_seconds,
             "to_validate": at.to_validate,

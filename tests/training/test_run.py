@@ -13,7 +13,8 @@ from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Config
-from fewshot_cli.training.run import RunDivergedError, dry_run, run
+from fewshot_cli.training.dry_run import dry_run
+from fewshot_cli.training.run import RunDivergedError, run
 
 TIMES = ["elapsed_s", "tasks_per_s"]
 BY_CLASS = [f"test_{name}.csv" for name in ("contents", "classes", "confusions", "calibration")]
