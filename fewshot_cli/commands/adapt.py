@@ -72,7 +72,8 @@ def adapt(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export.",
+            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export, "
+            ".onnx for onnxruntime.",
             show_default=False,
         ),
     ] = None,
