@@ -6,8 +6,6 @@ where no run could be averaged.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +19,10 @@ from fewshot_cli.compare import tables
 from fewshot_cli.compare.runs_read import Run, find, read
 from fewshot_cli.compare.settings import full_key, has
 from fewshot_cli.progress import say
+from fewshot_cli.runs import as_json
 from fewshot_cli.runs.directory import atomic, shown
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.sweeps.directory import COMPARISON
-
-STDOUT = Path("-")
-
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")]
 
@@ -90,10 +86,11 @@ def compare(
     table = _table(comparison, shown_columns, by)
     words = tables.words(comparison, table, shown_columns)
     data = table if shown_columns is None else table[shown_columns]
-    if STDOUT not in (csv, json, markdown):
+    if as_json.TERMINAL not in (csv, json, markdown):
         tables.show(words)
     _write(csv, lambda: data.to_csv(index=False, lineterminator="\n"))
-    _write(json, lambda: _json(comparison, data))
+    rows = data.to_dict("records")
+    as_json.leave(json, {"caption": comparison.caption, "rows": rows})
     _write(markdown, lambda: tables.markdown(words))
     if plot or html:
         _draw(comparison, words, plot, html)
@@ -154,21 +151,8 @@ def _pairs(option: str, words: Sequence[str], runs: Sequence[Run]) -> dict[str, 
     return pairs
 
 
-def _json(comparison: comparisons.Comparison, data: pd.DataFrame) -> str:
-    rows = [
-        {key: None if _not_finite(value) else value for key, value in row.items()}
-        for row in data.to_dict("records")
-    ]
-    content = {"caption": comparison.caption, "rows": rows}
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _not_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
-
-
 def _write(path: Path | None, content: Callable[[], str]) -> None:
-    if path == STDOUT:
+    if path == as_json.TERMINAL:
         sys.stdout.write(content())
     elif path is not None:
         with atomic(path) as file:

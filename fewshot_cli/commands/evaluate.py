@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fewshot_cli.arguments import Overrides, Run
+from fewshot_cli.arguments import Json, Overrides, Run
 from fewshot_cli.progress import say
-from fewshot_cli.runs import result
+from fewshot_cli.runs import as_json, result
 from fewshot_cli.runs.directory import RunDirectory, new_name, shown
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.errors import UserError
@@ -21,7 +21,7 @@ from fewshot_cli.settings.identity import may_change
 from fewshot_cli.settings.schema import DataConfig, Split
 
 
-def evaluate(run: Run, overrides: Overrides = None) -> None:
+def evaluate(run: Run, overrides: Overrides = None, json: Json = None) -> None:
     """Meta-test a run again, with other settings.
 
     fewshot evaluate outputs/runs/NAME eval.tasks=2000 algo.eval_steps=10
@@ -63,7 +63,9 @@ def evaluate(run: Run, overrides: Overrides = None) -> None:
             found["test"]["left_out"] = left_out
         directory.write_summary(found)
     more = [word for word in overrides if not word.lstrip("+").startswith("eval.tasks=")]
-    result.show(directory, command(run, more))
+    with as_json.in_place(json):
+        result.show(directory, command(run, more))
+    as_json.leave(json, result.content(directory))
 
 
 def _tests_every_class(data: DataConfig) -> bool:

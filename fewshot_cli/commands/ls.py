@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import ConfigDir
+from fewshot_cli.arguments import ConfigDir, Json
+from fewshot_cli.runs import as_json
 from fewshot_cli.settings import choices
 from fewshot_cli.settings.errors import UserError, nearest
 
@@ -20,6 +21,7 @@ def ls(
         typer.Argument(help="data, model, algo, tracker or experiment.", show_default=False),
     ] = None,
     config_dir: ConfigDir = None,
+    json: Json = None,
 ) -> None:
     """Show what can be chosen in each group.
 
@@ -30,10 +32,15 @@ def ls(
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
     default = choices.defaults()
-    for shown in [group] if group else choices.SHOWN:
-        options = choices.options(shown, config_dir)
-        width = max(len(option.name) for option in options)
-        print(shown)
-        for option in options:
-            mark = "*" if option.name == default[shown] else " "
-            print(f"  {mark} {option.name:{width}}  {option.description}")
+    rows = []
+    with as_json.in_place(json):
+        for shown in [group] if group else choices.SHOWN:
+            options = choices.options(shown, config_dir)
+            width = max(len(option.name) for option in options)
+            print(shown)
+            for option in options:
+                chosen = option.name == default[shown]
+                print(f"  {'*' if chosen else ' '} {option.name:{width}}  {option.description}")
+                row = {"name": option.name, "description": option.description, "default": chosen}
+                rows.append({"group": shown} | row)
+    as_json.leave(json, rows)

@@ -24,7 +24,7 @@ from fewshot_cli.settings.errors import UserError
 WRITING = ("onnx", "onnxscript", "onnxruntime")
 
 
-def check(path: Path, needed: tuple[str, ...] = WRITING) -> None:
+def check_installed(path: Path, needed: tuple[str, ...] = WRITING) -> None:
     """Refuse to begin where the packages for it are missing.
 
     Raises:
@@ -35,7 +35,7 @@ def check(path: Path, needed: tuple[str, ...] = WRITING) -> None:
         raise UserError(f"{path}: needs {missing[0]}; expected `pip install 'fewshot[onnx]'`")
 
 
-def exported(judge: Judge, inputs: Tensor, batch: dict[int, Any], facts: dict[str, Any]) -> bytes:
+def to_onnx(judge: Judge, inputs: Tensor, batch: dict[int, Any], facts: dict[str, Any]) -> bytes:
     """The content of the file.
 
     Args:
@@ -62,7 +62,7 @@ def exported(judge: Judge, inputs: Tensor, batch: dict[int, Any], facts: dict[st
     return bytes(proto.SerializeToString())
 
 
-def read(content: bytes) -> tuple[nn.Module, dict[str, Any]]:
+def of_onnx(content: bytes) -> tuple[nn.Module, dict[str, Any]]:
     """The judge that a file's content is, and what stands in the metadata."""
     session = Session(content)
     kept = session.session.get_modelmeta().custom_metadata_map

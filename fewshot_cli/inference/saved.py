@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from fewshot_cli import models
 from fewshot_cli.data.tables.encoding import Kept
-from fewshot_cli.inference import onnx_program
 from fewshot_cli.inference.images import Form
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.inference.of_rows import RowModel
+from fewshot_cli.inference.onnx_program import check_installed, of_onnx, to_onnx
 from fewshot_cli.inference.rows import Rows
 from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.runs.directory import atomic
@@ -43,7 +43,7 @@ def check(path: Path) -> None:
     """
     _check_ending(path)
     if path.suffix == ".onnx":
-        onnx_program.check(path)
+        check_installed(path)
 
 
 def save(model: Model | RowModel, path: str | Path) -> None:
@@ -96,7 +96,7 @@ def load(path: str | Path, device: str = "auto") -> Model | RowModel:
     path, there = Path(path), device_named(device)
     _check_ending(path)
     if path.suffix == ".onnx":
-        onnx_program.check(path, needed=("onnxruntime",))
+        check_installed(path, needed=("onnxruntime",))
     try:
         far = None
         if path.suffix == ".pt":
@@ -198,5 +198,5 @@ def _program(judge: Judge, path: Path, facts: dict[str, Any]) -> bytes:
 # By ending, what makes a file's content and what reads it.
 PROGRAMS = {
     ".pt2": (_export, _exported),
-    ".onnx": (onnx_program.exported, onnx_program.read),
+    ".onnx": (to_onnx, of_onnx),
 }

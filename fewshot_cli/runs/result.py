@@ -52,6 +52,11 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     print(f"Next:  {following or f'fewshot evaluate {run}'} {more}")
 
 
+def content(directory: RunDirectory) -> dict[str, Any]:
+    """The same, for scripts: where the files are and all of summary.json."""
+    return {"run": str(shown(directory.path))} | directory.read(directory.summary)
+
+
 def more_tasks(summary: dict[str, Any]) -> int:
     """That a better test has; where tasks are there by name, no more than there are."""
     there = summary["test"].get("classes")
