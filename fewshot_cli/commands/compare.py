@@ -22,6 +22,7 @@ from fewshot_cli.progress import say
 from fewshot_cli.runs import as_json
 from fewshot_cli.runs.directory import atomic, shown
 from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.measure import ACCURACY
 from fewshot_cli.sweeps.directory import COMPARISON
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")]
@@ -53,6 +54,13 @@ def compare(
         int | None,
         typer.Option(min=0, help="Adaptation steps after which to compare; else the last."),
     ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            metavar="VALUE",
+            help="Show how long it took until a meta-validation was as good, such as 0.95.",
+        ),
+    ] = None,
     csv: File = None,
     json: File = None,
     markdown: File = None,
@@ -66,8 +74,10 @@ def compare(
     fewshot compare outputs/runs outputs/sweeps
 
     fewshot compare outputs/sweeps/NAME --where algo=maml --html page.html
+
+    fewshot compare outputs/sweeps/NAME --until 0.95
     """
-    whole = not (columns or sort or where or baseline or steps is not None)
+    whole = not (columns or sort or where or baseline or steps is not None or until is not None)
     whole = whole and not any((csv, json, markdown, plot, html))
     runs = [read(path) for path in find(directories)]
     wanted = _pairs("--where", where or [], runs)
@@ -82,6 +92,11 @@ def compare(
     if columns is not None:
         names = columns.split(",")
         shown_columns = list(dict.fromkeys(_column("--columns", name, runs) for name in names))
+    if until is not None or "area" in {sort, *(shown_columns or [])}:
+        measures = {setting.measure for setting in comparison.settings}
+        if until is not None and ACCURACY in measures and not 0 <= until <= 1:
+            raise UserError(f"--until {until}: expected an accuracy from 0 to 1, such as 0.95")
+        comparison.learn(until)
     by = None if sort is None else _column("--sort", sort, runs)
     table = _table(comparison, shown_columns, by)
     words = tables.words(comparison, table, shown_columns)

@@ -68,9 +68,9 @@ def _learning(settings: Sequence[Setting], keys: Sequence[str]) -> Figure | None
             curves = [curve(run) for run in setting.runs]
         except DamagedError:
             continue
-        if all(len(x) > 1 and np.array_equal(x, curves[0][0]) for x, _ in curves):
-            values = np.stack([y for _, y in curves])
-            lines.append((setting, colour, marker, curves[0][0], values))
+        if all(len(x) > 1 and np.array_equal(x, curves[0].iterations) for x, _, _ in curves):
+            values = np.stack([each.values for each in curves])
+            lines.append((setting, colour, marker, curves[0].iterations, values))
     if not lines:
         return None
     figure = style.new()
