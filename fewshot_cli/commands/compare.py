@@ -108,7 +108,7 @@ def compare(
     as_json.leave(json, {"caption": comparison.caption, "rows": rows})
     _write(markdown, lambda: tables.markdown(words))
     if plot or html:
-        _draw(comparison, words, plot, html)
+        _draw(comparison, words, plot, html, directories)
     if whole:
         _beside_the_jobs(directories, data)
     if not comparison.settings:
@@ -180,6 +180,7 @@ def _draw(
     words: list[tables.Words],
     folder: Path | None,
     html: Path | None,
+    directories: list[Path],
 ) -> None:
     from fewshot_cli.compare import page, plots, style
 
@@ -188,7 +189,8 @@ def _draw(
         for picture in pictures:
             style.save(picture.figure, folder / f"{picture.name}.png")
         say(f"Written: {', '.join(picture.name for picture in pictures)} in {shown(folder)}")
-    _write(html, lambda: page.page(words, pictures))
+    where = ", ".join(str(shown(path)) for path in directories)
+    _write(html, lambda: page.page(comparison.settings, where, words, pictures))
 
 
 def _beside_the_jobs(directories: list[Path], data: pd.DataFrame) -> None:
