@@ -86,7 +86,8 @@ def draw(runs: list[Path]) -> Figure:
     panels[0, 1].set_title("meta-test", fontsize=10)
     panels[-1, 0].set_xlabel("meta-updates")
     panels[-1, 1].set_xlabel("adaptation steps")
-    panels[-1, 1].xaxis.get_major_locator().set_params(integer=True)
+    for axes in panels[-1]:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     _name(figure, runs)
     return figure
 
