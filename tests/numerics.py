@@ -19,13 +19,12 @@ TESTS = [
     *("tests/plots/test_plane.py", "tests/plots/test_fitted_curves.py"),
 ]
 KEYS = "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OMP_NUM_THREADS"
+# Each value of each key occurs; all of them unset is what `make test` runs.
 SETTINGS = [
     ("default", "SSE41", "COMPATIBLE", "1"),
     ("default", "SSE41", "", "4"),
-    ("avx2", "AVX2", "COMPATIBLE", "2"),
-    ("avx2", "AVX2", "", "1"),
+    ("avx2", "AVX2", "", "2"),
     ("", "", "COMPATIBLE", "1"),
-    ("", "", "", "2"),
 ]
 
 

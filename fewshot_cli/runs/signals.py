@@ -68,7 +68,7 @@ def put_off() -> Iterator[Waiting]:
         yield waiting
     finally:
         for number, earlier in waiting.earlier.items():
-            signal.signal(number, earlier)
+            _give_back(number, waiting.note, earlier)
     waiting.deliver()
 
 
@@ -82,7 +82,16 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _give_back(signal.SIGTERM, _exit, signal.SIG_DFL)
+
+
+def end_in_peace() -> None:
+    """Take no notice of SIGTERM any more.
+
+    SLURM sends it to a job that it was told to queue again, which would cut short what the run
+    writes at its end. SIGKILL follows in any case (`KillWait`).
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
@@ -99,6 +108,7 @@ def warnable(warned: bool, requeue: bool) -> Iterator[None]:
         if requeue and job is None:
             say("fewshot: requeue=true: this is no job of SLURM's, so that nothing is queued again")
         elif requeue and job is not None:
+            end_in_peace()
             done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
             if done.returncode:
                 say(f"fewshot: requeue=true: scontrol says: {' '.join(done.stderr.split())}")
@@ -126,6 +136,12 @@ def end_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
         os.kill(os.getpid(), number)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _give_back(number: int, ours: Any, earlier: Any) -> None:
+    """Handle a signal as before, unless somebody changed that in the meantime."""
+    if signal.getsignal(number) == ours:
+        signal.signal(number, earlier)
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

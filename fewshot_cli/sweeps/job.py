@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from fewshot_cli.progress import speaking
 from fewshot_cli.runs.directory import COMPLETED, BusyError, RunDirectory
-from fewshot_cli.runs.signals import end_with_parent
+from fewshot_cli.runs.signals import end_in_peace, end_with_parent
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.sweeps.directory import what_varies
 
@@ -69,6 +69,7 @@ def heed_signals() -> None:
         return
 
     def at_time_limit(number: int, frame: FrameType | None) -> NoReturn:
+        end_in_peace()
         try:
             queue_again(number, frame)
         except SystemExit:

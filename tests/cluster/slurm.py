@@ -21,7 +21,7 @@ from socket import gethostname
 NODES = ("n1", "n2")
 CPUS, MEMORY_MB = 4, 20_000  # what each node says it has
 NEEDED = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "setpriv")
-PATIENCE = 60.0  # seconds, for anything that should be there at once
+PATIENCE = 120.0  # seconds, for anything that should be there at once
 
 # Small times: a dead node is noticed after 10 s, and what is queued again starts after some 10.
 CONF = """

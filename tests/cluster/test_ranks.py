@@ -23,9 +23,9 @@ RUN = [
     *("eval.every=200", "eval.tasks=12", "eval.valid_tasks=8", "run.dir=run"),
 ]
 TRAIN = [*FEWSHOT, "train", *RUN, "ranks=slurm"]
-ON_BOTH = ["srun", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=2G"]
+ON_BOTH = ["srun", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=8G"]
 SCRIPT = """#!/bin/bash
-#SBATCH --nodes=2 --ntasks-per-node=2 --cpus-per-task=1 --mem=4G --requeue --output=said
+#SBATCH --nodes=2 --ntasks-per-node=2 --cpus-per-task=1 --mem=8G --requeue --output=said
 srun --kill-on-bad-exit=0 {command} >> lines 2>&1
 """
 
@@ -38,7 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return outcome(folder / "run")
 
 
-def until(holds: Callable[[], object], patience: float = 120) -> None:
+def until(holds: Callable[[], object], patience: float = 300) -> None:
     end = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < end
@@ -138,7 +138,7 @@ def test_the_warning_before_the_limit_queues_the_job_again(
     job = submitted(slurm, tmp_path, [*TRAIN, "requeue=true"])
     until(lambda: is_at_work(tmp_path))
     slurm.run("scancel", "--signal=USR1", job)
-    until(lambda: not slurm.queue(), patience=240)
+    until(lambda: not slurm.queue(), patience=400)
     assert status(tmp_path)["status"] == "completed", (tmp_path / "lines").read_text()
     assert outcome(tmp_path / "run") == alone
 

@@ -23,8 +23,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
 SINE = ["data=sinusoid", "model=mlp", "ways=1", "experiment=smoke", "eval.queries=5", "threads=1"]
 MARK = "FEWSHOT_TEST_RAY"  # in the environment of every process that the cluster starts
 
@@ -167,7 +165,7 @@ def test_20_jobs_on_two_hosts_of_which_one_dies(cluster: Cluster) -> None:
             held |= cluster.at_work(folder)
             time.sleep(0.05)
         cluster.kill_other()
-        out, err = sweep.communicate(timeout=300)
+        out, err = sweep.communicate(timeout=600)
     finally:
         sweep.kill()
     assert sweep.returncode == 0, err
@@ -191,7 +189,7 @@ def test_a_signal_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(
 ) -> None:
     if not cluster.of_other():
         cluster.other_up()
-    words = [f"seed={number}1,{number}2,{number}3", "iterations=400", "checkpoint.every=10"]
+    words = [f"seed={number}1,{number}2,{number}3", "iterations=300", "checkpoint.every=20"]
     folder = cluster.shared / "s"
     before = set(folder.glob("*"))
     sweep = cluster.sweep(*words)
@@ -214,6 +212,6 @@ def test_a_signal_stops_the_jobs_on_both_hosts_and_the_same_command_goes_on(
     ] * 2, (out, err)
     assert not cluster.at_work(folder)
     sweep = cluster.sweep(*words)
-    out, err = sweep.communicate(timeout=300)
+    out, err = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, err
     assert out.startswith("3 of 3 jobs completed"), out

@@ -19,7 +19,7 @@ SINE = [
     *("data=sinusoid", "model=mlp", "ways=1", "threads=1", "log_every=100"),
     *("eval.queries=5", "eval.tasks=6", "eval.valid_tasks=4", "eval.every=100"),
 ]
-LONG, ENDLESS = "iterations: 1200", "iterations: 1000000"
+LONG, LONGER, ENDLESS = "iterations: 1200", "iterations: 3000", "iterations: 1000000"
 STOPS = 15  # seconds until a job has stopped that was told to; SLURM would kill it after 30
 
 Found = TypeVar("Found")
@@ -28,7 +28,7 @@ Found = TypeVar("Found")
 def until(
     look: Callable[[], Found],
     what: str,
-    patience: float = 120,
+    patience: float = 300,
     sweep: subprocess.Popen[bytes] | None = None,
 ) -> Found:
     """Wait for something that is true, and return it; in vain once the sweep is over."""
@@ -71,7 +71,7 @@ class Sweep:
                 stderr=said,
             )
 
-    def end(self, patience: float = 200) -> tuple[int, str]:
+    def end(self, patience: float = 500) -> tuple[int, str]:
         """Its exit status and all that it said, once it is over."""
         try:
             return self.process.wait(patience), self.said.read_text()
@@ -207,7 +207,8 @@ def test_each_end_of_a_job_is_told_apart(slurm: Slurm, tmp_path: Path) -> None:
 def test_a_time_limit_queues_a_job_again_and_ctrl_c_cancels_it(
     slurm: Slurm, tmp_path: Path
 ) -> None:
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20"]
+    # SLURM may send the signal half a minute early, and a job needs as long until it trains.
+    limit = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=40"]
     again = Sweep(slurm, tmp_path / "again", {"long": ENDLESS}, *limit)
     once = Sweep(
         *(slurm, tmp_path / "once", {"long": ENDLESS}, *limit, "hydra.launcher.max_num_timeout=0")
@@ -239,7 +240,7 @@ def test_jobs_that_ctrl_c_left_are_found_again_and_outlive_a_dead_node(
     slurm: Slurm, tmp_path: Path
 ) -> None:
     words = ["hydra.launcher.cpus_per_task=4", "--leave-jobs"]  # a whole node
-    experiments = {"a": LONG, "b": LONG, "waits": LONG}
+    experiments = {"a": LONGER, "b": LONGER, "waits": LONG}  # a must not end while b begins
     sweep = Sweep(slurm, tmp_path, experiments, *words)
     pids = [sweep.trains(name) for name in "ab"]
     status, said = sweep.stop()
@@ -268,7 +269,7 @@ def test_without_accounts_a_death_is_noticed_and_the_same_command_goes_on(
     kill(first)
     died = time.monotonic()
     kill(sweep.trains("killed", after=first))
-    status, said = sweep.end(60)
+    status, said = sweep.end(120)
     assert status == 1, said
     assert time.monotonic() - died < 120  # two deaths
     assert sweep.status("killed") == ("failed", "its process was killed by SIGKILL")
@@ -299,7 +300,7 @@ def test_the_script_of_the_docs_is_submitted_unchanged(slurm: Slurm, tmp_path: P
         process = subprocess.Popen(sbatch, cwd=tmp_path / name, env=env)
 
         def said() -> str:
-            process.wait(200)
+            process.wait(500)
             return (tmp_path / name / "said").read_text()
 
         return said
