@@ -11,7 +11,7 @@ COMMIT ?= HEAD
 CELLS := $(foreach shots,1 5,$(foreach algo,maml fomaml reptile_transductive,omniglot_5w$(shots)s_$(algo)_budget))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test slow numerics extras bench chaos fuzz bits cluster reference results lint wheel clean
+.PHONY: help train test slow numerics extras bench chaos fuzz bits cluster browser reference results lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -20,21 +20,25 @@ train: $(INSTALLED) ## meta-train and test; overrides through ARGS="algo=reptile
 	@$(VENV)/bin/fewshot train $(ARGS)
 
 test: $(INSTALLED) ## run the tests; pytest's options through ARGS
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not cluster" $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not cluster and not browser" $(ARGS)
 
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster" $(ARGS)
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster and not browser" $(ARGS)
 
 cluster: $(RAY) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
 	@tests/cluster/packages.sh
 	@$(VENV)/bin/pytest -m cluster $(ARGS) tests/cluster
 
+browser: $(INSTALLED) ## the page of compare --html in a headless Chromium; installs what it needs
+	@tests/browser/packages.sh
+	$(PIP) playwright==1.65.2
+	@$(VENV)/bin/pytest -m browser $(ARGS) tests/browser
+
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)
 
-extras: $(INSTALLED) ## install Ray and MLflow too, and run the tests that need them
-	$(PIP) -r requirements.txt -e '.[ray,mlflow]'
-	@$(VENV)/bin/pytest tests/trackers tests/sweeps/test_sweep.py -k "ray or trackers"
+extras: $(RAY) ## install Ray too, and run the tests that need it
+	@$(VENV)/bin/pytest tests/sweeps/test_sweep.py -k ray
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

@@ -31,6 +31,15 @@ ConfigDir = Annotated[
 Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)]
 Picture = Annotated[Path, typer.Option("--out", help="A file that ends in .png or .svg.")]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="What is printed, as JSON; - is the terminal, in its place.",
+        show_default=False,
+    ),
+]
 Predictions = Annotated[
     Path | None,
     typer.Option(

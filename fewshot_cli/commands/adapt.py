@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Overrides, Predictions, Together
+from fewshot_cli.arguments import Json, Overrides, Predictions, Together
+from fewshot_cli.runs import as_json
 from fewshot_cli.runs.directory import shown
 from fewshot_cli.settings.errors import UserError
 
@@ -72,11 +73,13 @@ def adapt(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export.",
+            help="Keep the model: .pt for `fewshot predict`, .pt2 as a program of torch.export, "
+            ".onnx for onnxruntime.",
             show_default=False,
         ),
     ] = None,
     out: Predictions = None,
+    json: Json = None,
 ) -> None:
     """Adapt a pretrained backbone, or a run, to classes of your own, and judge images with it.
 
@@ -106,6 +109,8 @@ def adapt(
             raise UserError("nothing to do: expected --query, --save FILE or both")
         if out is not None:
             raise UserError(f"--out {out}: nothing is judged; expected --query too")
+        if json is not None:
+            raise UserError(f"--json {json}: nothing is judged; expected --query too")
     from fewshot_cli import inference
     from fewshot_cli.inference import saved
     from fewshot_cli.inference.rows import check_query
@@ -127,12 +132,15 @@ def adapt(
     model = inference.adapt(run, support, told, backbone=backbone, head=head, finetune=finetune)
     what = "the backbone" if run is None else shown(run)
     to = f"{len(model.classes)} classes" if model.classes else "the support rows"
-    print(f"Adapted {what} to {to}")
-    if model.chosen is not None:
-        print(model.chosen)
-    if query is not None:
-        judge(model, query, support, out)
-    if save is not None:
-        saved.save(model, save)
-        query_of = "FILE" if isinstance(model, inference.RowModel) else "DIR"
-        print(f"Next:  fewshot predict {shown(save)} {query_of}")
+    said = None
+    with as_json.in_place(json):
+        print(f"Adapted {what} to {to}")
+        if model.chosen is not None:
+            print(model.chosen)
+        if query is not None:
+            said = judge(model, query, support, out) | {"chosen": model.chosen}
+        if save is not None:
+            saved.save(model, save)
+            query_of = "FILE" if isinstance(model, inference.RowModel) else "DIR"
+            print(f"Next:  fewshot predict {shown(save)} {query_of}")
+    as_json.leave(json, said)

@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from fewshot_cli.arguments import Json
+from fewshot_cli.runs import as_json
 from fewshot_cli.settings.errors import UserError, nearest
 
 # The names of our files below the cache's folder; whatever else lies there stays.
@@ -39,6 +41,7 @@ def cache(
     folder: Annotated[
         Path | None, typer.Option("--cache-dir", help="Of another place.", show_default=False)
     ] = None,
+    json: Json = None,
 ) -> None:
     """Show how large the cache is: decoded images, features, downloads, compiled code.
 
@@ -51,18 +54,24 @@ def cache(
     if clear is not None and clear not in (*KINDS, "all"):
         raise UserError(f"--clear {clear}: expected {nearest(clear, (*KINDS, 'all'))}")
     root = (folder or Path(job_config([]).cache_dir)).expanduser()
-    try:
-        files = {kind: [*_files(root, kind)] for kind in KINDS}
-        for kind, of_kind in files.items():
-            size = sum(file.stat().st_size for file in of_kind)
-            print(f"{kind:10}  {size / 1e6:10,.1f} MB  {len(of_kind):6,} files")
-            if clear in (kind, "all"):
-                for file in of_kind:
-                    file.unlink(missing_ok=True)
-                print(f"{kind:10}  cleared")
-    except OSError as error:
-        raise UserError(f"{error.filename or root}: {error.strerror or error}") from error
-    print(f"Files: {root}")
+    rows = []
+    with as_json.in_place(json):
+        try:
+            files = {kind: [*_files(root, kind)] for kind in KINDS}
+            for kind, of_kind in files.items():
+                size, cleared = sum(file.stat().st_size for file in of_kind), clear in (kind, "all")
+                rows.append(
+                    {"kind": kind, "bytes": size, "files": len(of_kind), "cleared": cleared}
+                )
+                print(f"{kind:10}  {size / 1e6:10,.1f} MB  {len(of_kind):6,} files")
+                if cleared:
+                    for file in of_kind:
+                        file.unlink(missing_ok=True)
+                    print(f"{kind:10}  cleared")
+        except OSError as error:
+            raise UserError(f"{error.filename or root}: {error.strerror or error}") from error
+        print(f"Files: {root}")
+    as_json.leave(json, {"folder": str(root), "rows": rows})
 
 
 def _files(root: Path, kind: str) -> Iterator[Path]:

@@ -6,8 +6,6 @@ where no run could be averaged.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +19,11 @@ from fewshot_cli.compare import tables
 from fewshot_cli.compare.runs_read import Run, find, read
 from fewshot_cli.compare.settings import full_key, has
 from fewshot_cli.progress import say
+from fewshot_cli.runs import as_json
 from fewshot_cli.runs.directory import atomic, shown
 from fewshot_cli.settings.errors import UserError
+from fewshot_cli.settings.measure import ACCURACY
 from fewshot_cli.sweeps.directory import COMPARISON
-
-STDOUT = Path("-")
-
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")]
 
@@ -57,6 +54,13 @@ def compare(
         int | None,
         typer.Option(min=0, help="Adaptation steps after which to compare; else the last."),
     ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            metavar="VALUE",
+            help="Show how long it took until a meta-validation was as good, such as 0.95.",
+        ),
+    ] = None,
     csv: File = None,
     json: File = None,
     markdown: File = None,
@@ -70,8 +74,10 @@ def compare(
     fewshot compare outputs/runs outputs/sweeps
 
     fewshot compare outputs/sweeps/NAME --where algo=maml --html page.html
+
+    fewshot compare outputs/sweeps/NAME --until 0.95
     """
-    whole = not (columns or sort or where or baseline or steps is not None)
+    whole = not (columns or sort or where or baseline or steps is not None or until is not None)
     whole = whole and not any((csv, json, markdown, plot, html))
     runs = [read(path) for path in find(directories)]
     wanted = _pairs("--where", where or [], runs)
@@ -86,17 +92,23 @@ def compare(
     if columns is not None:
         names = columns.split(",")
         shown_columns = list(dict.fromkeys(_column("--columns", name, runs) for name in names))
+    if until is not None or "area" in {sort, *(shown_columns or [])}:
+        measures = {setting.measure for setting in comparison.settings}
+        if until is not None and ACCURACY in measures and not 0 <= until <= 1:
+            raise UserError(f"--until {until}: expected an accuracy from 0 to 1, such as 0.95")
+        comparison.learn(until)
     by = None if sort is None else _column("--sort", sort, runs)
     table = _table(comparison, shown_columns, by)
     words = tables.words(comparison, table, shown_columns)
     data = table if shown_columns is None else table[shown_columns]
-    if STDOUT not in (csv, json, markdown):
+    if as_json.TERMINAL not in (csv, json, markdown):
         tables.show(words)
     _write(csv, lambda: data.to_csv(index=False, lineterminator="\n"))
-    _write(json, lambda: _json(comparison, data))
+    rows = data.to_dict("records")
+    as_json.leave(json, {"caption": comparison.caption, "rows": rows})
     _write(markdown, lambda: tables.markdown(words))
     if plot or html:
-        _draw(comparison, words, plot, html)
+        _draw(comparison, words, plot, html, directories)
     if whole:
         _beside_the_jobs(directories, data)
     if not comparison.settings:
@@ -154,21 +166,8 @@ def _pairs(option: str, words: Sequence[str], runs: Sequence[Run]) -> dict[str, 
     return pairs
 
 
-def _json(comparison: comparisons.Comparison, data: pd.DataFrame) -> str:
-    rows = [
-        {key: None if _not_finite(value) else value for key, value in row.items()}
-        for row in data.to_dict("records")
-    ]
-    content = {"caption": comparison.caption, "rows": rows}
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _not_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
-
-
 def _write(path: Path | None, content: Callable[[], str]) -> None:
-    if path == STDOUT:
+    if path == as_json.TERMINAL:
         sys.stdout.write(content())
     elif path is not None:
         with atomic(path) as file:
@@ -181,6 +180,7 @@ def _draw(
     words: list[tables.Words],
     folder: Path | None,
     html: Path | None,
+    directories: list[Path],
 ) -> None:
     from fewshot_cli.compare import page, plots, style
 
@@ -189,7 +189,8 @@ def _draw(
         for picture in pictures:
             style.save(picture.figure, folder / f"{picture.name}.png")
         say(f"Written: {', '.join(picture.name for picture in pictures)} in {shown(folder)}")
-    _write(html, lambda: page.page(words, pictures))
+    where = ", ".join(str(shown(path)) for path in directories)
+    _write(html, lambda: page.page(comparison.settings, where, words, pictures))
 
 
 def _beside_the_jobs(directories: list[Path], data: pd.DataFrame) -> None:

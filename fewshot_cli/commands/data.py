@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Overrides
+from fewshot_cli.arguments import Json, Overrides
 from fewshot_cli.data.images import report as of_images
 from fewshot_cli.data.tables import report as of_tables
+from fewshot_cli.runs import as_json
 from fewshot_cli.settings.errors import UserError
 
 
@@ -30,6 +31,7 @@ def data(
         Path | None,
         typer.Option(metavar="FILE", help="A CSV with the columns file,label instead of folders."),
     ] = None,
+    json: Json = None,
 ) -> None:
     """Look at images or a table of your own: classes, faults, duplicates, what runs it allows.
 
@@ -48,8 +50,11 @@ def data(
     if folder.is_file():
         if labels is not None:
             raise UserError(f"--labels {labels}: is for a folder of images; expected none")
-        of_tables.show(folder, overrides or [])
-        return
-    if overrides:
+    elif overrides:
         raise UserError(f"{overrides[0]}: goes with a table; expected none with a folder")
-    of_images.show(folder, labels)
+    with as_json.in_place(json):
+        if folder.is_file():
+            found = of_tables.show(folder, overrides or [])
+        else:
+            found = of_images.show(folder, labels)
+    as_json.leave(json, found)

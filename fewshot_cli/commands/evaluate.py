@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Overrides, Run
-from fewshot_cli.runs import result
+from fewshot_cli.arguments import Json, Overrides, Run
+from fewshot_cli.runs import as_json, result
 from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.identity import may_change
@@ -27,6 +27,7 @@ def evaluate(
     multirun: Annotated[
         bool, typer.Option("-m", "--multirun", help="Test every combination of KEY=A,B,...")
     ] = False,
+    json: Json = None,
 ) -> None:
     """Meta-test a run again, with other settings.
 
@@ -46,7 +47,10 @@ def evaluate(
         configs, keys = compose.changed_configs(trained.config, overrides, allowed)
         from fewshot_cli.training.retest import Retest
 
-        Retest(run).grid(configs, keys, command(run, ["-m", *overrides])).show()
+        grid = Retest(run).grid(configs, keys, command(run, ["-m", *overrides]))
+        with as_json.in_place(json):
+            grid.show()
+        as_json.leave(json, grid.content())
         return
     config = compose.changed_config(trained.config, overrides, allowed)
     from fewshot_cli.training.retest import Retest
@@ -55,7 +59,9 @@ def evaluate(
     setup, iteration = retest.prepare(config)
     directory = retest.test(setup, iteration, again=command(run, overrides))
     more = [word for word in overrides if not word.lstrip("+").startswith("eval.tasks=")]
-    result.show(directory, command(run, more))
+    with as_json.in_place(json):
+        result.show(directory, command(run, more))
+    as_json.leave(json, result.content(directory))
 
 
 def command(run: Path, overrides: list[str]) -> str:

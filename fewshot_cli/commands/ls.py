@@ -5,15 +5,13 @@ Raises UserError where there is no such group, or of runs no folder, column or s
 
 from __future__ import annotations
 
-import json as json_format
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import ConfigDir
-from fewshot_cli.progress import say
+from fewshot_cli.arguments import ConfigDir, Json
+from fewshot_cli.runs import as_json
 from fewshot_cli.settings import choices
 from fewshot_cli.settings.errors import UserError, nearest
 
@@ -41,9 +39,7 @@ def ls(
             metavar="KEY=VALUE", help="Only runs with this setting, tag or state; again: and this."
         ),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of runs; - is the terminal.")
-    ] = None,
+    json: Json = None,
 ) -> None:
     """Show what can be chosen in each group, or the runs there are.
 
@@ -56,23 +52,27 @@ def ls(
         return
     if group is not None and group not in choices.SHOWN:
         raise UserError(f"group {group}: expected {nearest(group, [*choices.SHOWN, RUNS])}")
-    if directory or sort or where or json:
-        raise UserError("DIR, --sort, --where and --json: are of runs; expected `fewshot ls runs`")
+    if directory or sort or where:
+        raise UserError("DIR, --sort and --where: are of runs; expected `fewshot ls runs`")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: expected a folder of groups")
     default = choices.defaults()
-    for shown in [group] if group else choices.SHOWN:
-        options = choices.options(shown, config_dir)
-        width = max(len(option.name) for option in options)
-        print(shown)
-        for option in options:
-            mark = "*" if option.name == default[shown] else " "
-            print(f"  {mark} {option.name:{width}}  {option.description}")
+    rows = []
+    with as_json.in_place(json):
+        for shown in [group] if group else choices.SHOWN:
+            options = choices.options(shown, config_dir)
+            width = max(len(option.name) for option in options)
+            print(shown)
+            for option in options:
+                chosen = option.name == default[shown]
+                print(f"  {'*' if chosen else ' '} {option.name:{width}}  {option.description}")
+                row = {"name": option.name, "description": option.description, "default": chosen}
+                rows.append({"group": shown} | row)
+    as_json.leave(json, rows)
 
 
 def _runs(directory: Path, where: list[str], sort: str, json: Path | None) -> None:
     from fewshot_cli.compare import listing
-    from fewshot_cli.runs.directory import atomic, shown
 
     pairs = {}
     for word in where:
@@ -81,12 +81,6 @@ def _runs(directory: Path, where: list[str], sort: str, json: Path | None) -> No
             raise UserError(f"--where {word}: expected KEY=VALUE")
         pairs[key] = value
     rows = listing.runs(directory, pairs, sort)
-    text = json_format.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if json == Path("-"):
-        sys.stdout.write(text)
-        return
-    listing.show(rows)
-    if json is not None:
-        with atomic(json) as file:
-            file.write(text)
-        say(f"Written: {shown(json)}")
+    with as_json.in_place(json):
+        listing.show(rows)
+    as_json.leave(json, rows)

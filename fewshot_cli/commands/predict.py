@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Predictions, Together
+from fewshot_cli.arguments import Json, Predictions, Together
+from fewshot_cli.runs import as_json
 from fewshot_cli.settings.errors import UserError
 
 
@@ -25,6 +26,7 @@ def predict(
     together: Together = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Predictions = None,
+    json: Json = None,
 ) -> None:
     """Judge images, or rows of a table, with an adapted model.
 
@@ -44,4 +46,6 @@ def predict(
         judging = judging if together is None else judging.judging(together)
     except UserError as error:
         raise UserError(f"{model}: {error}") from error
-    judge(judging, query, model, out)
+    with as_json.in_place(json):
+        said = judge(judging, query, model, out)
+    as_json.leave(json, said)

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fewshot_cli.arguments import Overrides
+from fewshot_cli.arguments import Json, Overrides
 from fewshot_cli.commands.train import train
+from fewshot_cli.runs import as_json
 from fewshot_cli.runs.directory import RunDirectory, atomic, shown
 from fewshot_cli.runs.place import place, spelled_out
 from fewshot_cli.settings import choices, compose
@@ -35,6 +36,7 @@ def reproduce(
         typer.Argument(help="An experiment with published results.", show_default=False),
     ] = None,
     overrides: Overrides = None,
+    json: Json = None,
 ) -> None:
     """Run a published experiment and compare; without a name, show which there are.
 
@@ -45,8 +47,11 @@ def reproduce(
     options = {option.name: option for option in choices.options("experiment")}
     cells = [name for name, option in options.items() if "published" in option.content()]
     if experiment is None:
-        for name in cells:
-            print(f"{name:<{WIDTH}}{options[name].description}")
+        with as_json.in_place(json):
+            for name in cells:
+                print(f"{name:<{WIDTH}}{options[name].description}")
+        shown_cells = {name: options[name].description for name in cells}
+        as_json.leave(json, [{"name": name, "description": of} for name, of in shown_cells.items()])
         return
     if experiment not in options:
         close = nearest(experiment, cells)
@@ -65,10 +70,12 @@ def reproduce(
         )
     path, words = place(words, "run")
     where = RunDirectory(path)
-    train(words)
-    rows = compared(experiment, config, where.read(where.summary))
-    _append([row | {"run": str(where.path)} for row in rows])
-    _show(rows, config.published, config.data.measure)
+    with as_json.in_place(json):
+        train(words)
+        rows = compared(experiment, config, where.read(where.summary))
+        _append([row | {"run": str(where.path)} for row in rows])
+        _show(rows, config.published, config.data.measure)
+    as_json.leave(json, rows)
 
 
 def compared(experiment: str, config: Config, summary: Mapping[str, Any]) -> list[Row]:

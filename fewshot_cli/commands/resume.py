@@ -6,9 +6,9 @@ and SystemExit with 1 where the run failed.
 
 from __future__ import annotations
 
-from fewshot_cli.arguments import Overrides, Run
+from fewshot_cli.arguments import Json, Overrides, Run
 from fewshot_cli.progress import say
-from fewshot_cli.runs import result
+from fewshot_cli.runs import as_json, result
 from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.runs.ranks import place
 from fewshot_cli.settings import compose
@@ -16,7 +16,7 @@ from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.identity import may_change
 
 
-def resume(run: Run, overrides: Overrides = None) -> None:
+def resume(run: Run, overrides: Overrides = None, json: Json = None) -> None:
     """Go on with a run that was stopped, or with a finished one for more iterations.
 
     fewshot resume outputs/runs/NAME
@@ -50,4 +50,6 @@ def resume(run: Run, overrides: Overrides = None) -> None:
     with directory.recorded():
         say(f"Going on from {where}: {shown(run)}")
         train(config, directory)
-    result.show(directory)
+    with as_json.in_place(json):
+        result.show(directory)
+    as_json.leave(json, result.content(directory))

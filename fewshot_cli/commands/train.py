@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 from omegaconf import OmegaConf
 
-from fewshot_cli.arguments import ConfigDir, Overrides
-from fewshot_cli.runs import ranks
+from fewshot_cli.arguments import ConfigDir, Json, Overrides
+from fewshot_cli.runs import as_json, ranks, result
+from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.runs.place import place, spelled_out
 from fewshot_cli.settings import compose, hydra_private
 from fewshot_cli.settings.errors import UserError, nearest
@@ -56,6 +57,7 @@ def train(
         str | None,
         typer.Option(metavar="TEXT", help="Of runs that belong together; else a sweep's name."),
     ] = None,
+    json: Json = None,
 ) -> None:
     """Meta-train, meta-test, and leave a run directory.
 
@@ -72,6 +74,11 @@ def train(
         raise UserError(f"--cfg {cfg}: expected {nearest(cfg, CFG)}")
     if cfg is not None and multirun:
         raise UserError("--cfg: shows the config of one run; expected no --multirun beside it")
+    if json is not None and (multirun or cfg is not None or dry_run):
+        raise UserError(
+            f"--json {json}: is the table at a run's end; expected no -m (`fewshot compare DIR "
+            "--json FILE` does that), --cfg or --dry-run beside it"
+        )
     if multirun:
         if (here := ranks.place(None)) is not None:
             raise UserError(
@@ -103,6 +110,10 @@ def train(
         _reserve(where, goes_on=here is not None and here.again)
         with compose.initialize():
             hydra_private.run(job, single.composed)
+        directory = RunDirectory(where)
+        with as_json.in_place(json):
+            result.show(directory)
+        as_json.leave(json, result.content(directory))
 
 
 def _labels(tags: list[str] | None, notes: str | None, group: str | None) -> list[str]:

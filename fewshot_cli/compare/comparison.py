@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fewshot_cli.compare import paired, runs_read
+from fewshot_cli.compare.learning import Learning, learning
 from fewshot_cli.compare.runs_read import DamagedError, Run, Values, where_it_is
 from fewshot_cli.compare.settings import has, varied
 from fewshot_cli.runs.directory import atomic
@@ -24,6 +25,7 @@ RESULTS = [
     *("test", "seeds", "steps", "tasks", "measure", "mean", "ci95_seeds", "ci95_tasks"),
     *("difference", "difference_ci95", "unpaired_ci95", "over", "p", "verdict"),
     *("seconds", "status", "error", "run", "rmse"),
+    *("area", "reached", "until_iterations", "until_seconds"),
 ]
 
 
@@ -39,6 +41,7 @@ class Setting:
     against: paired.Difference | None = None  # the baseline of its test
     p: float = math.nan  # corrected for many comparisons
     verdict: str = ""
+    learning: Learning | None = None  # where it is asked for
 
     @property
     def measure(self) -> Measure:
@@ -79,6 +82,18 @@ class Comparison:
     left: list[Run]  # not averaged in: damaged, failed, unfinished or repeated
     varied: list[str]  # the settings that differ, but for what follows from a name
     caption: str
+
+    def learn(self, until: float | None) -> None:
+        """Read the learning curves, for their area and the time until they are as good as that."""
+        for setting in self.settings:
+            setting.learning = learning(setting.runs, until)
+        self.caption += " Area: the mean height of the meta-validations over iterations."
+        if until is not None and self.settings:
+            value = f"{until:{self.settings[0].measure.form}}"
+            self.caption += (
+                f" Reached: runs with a meta-validation as good as {value}; where all have one, "
+                "the mean of the iterations and seconds until the first."
+            )
 
     def table(self, keys: Sequence[str] | None = None) -> pd.DataFrame:
         """A row for each setting, then one for each run of `left`: settings, then `RESULTS`.
@@ -254,6 +269,17 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
             "p": setting.p,
         }
     )
+    learned = setting.learning
+    curves = (
+        {}
+        if learned is None
+        else {
+            "area": learned.area,
+            "reached": learned.reached,
+            "until_iterations": learned.iterations,
+            "until_seconds": learned.seconds,
+        }
+    )
     return {
         **{key: setting.settings.get(key) for key in keys},
         **{name: getattr(setting, name) for name in (*named, "verdict", "seconds")},
@@ -261,6 +287,7 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
         "seeds": len(setting.runs),
         "tasks": setting.values.shape[1],
         **differences,
+        **curves,
         "status": "completed",
         "run": " ".join(map(where_it_is, setting.runs)),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fewshot_cli.compare import style
 from fewshot_cli.compare.comparison import Comparison, Setting
@@ -21,7 +21,8 @@ from fewshot_cli.settings.measure import ACCURACY
 
 MOST = len(style.COLOURS)  # lines that can be told apart
 DECADE = 10.0  # a setting that spans as much has a logarithmic axis
-WIDE_LABEL = 28
+WIDE_LABEL = 32
+MARGIN = 0.1  # of the axes, so that no point lies on the frame
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,17 @@ def _accuracy(settings: Sequence[Setting], keys: Sequence[str]) -> Figure:
     axes = figure.subplots()
     for place, setting in enumerate(settings):
         wide = setting.ci95_seeds if len(setting.runs) > 1 else setting.ci95_tasks
-        wide = wide if math.isfinite(wide) else 0.0
         axes.errorbar(
-            setting.mean, place, xerr=wide, fmt="o", color=style.COLOURS[0], capsize=3, ms=5
+            *(setting.mean, place),
+            xerr=_interval([setting], [wide]),
+            fmt="o",
+            color=style.COLOURS[0],
+            capsize=3,
+            ms=5,
         )
     axes.set_yticks(range(len(settings)), [_text(label(each, keys)) for each in settings])
-    axes.invert_yaxis()
+    axes.set_ylim(len(settings) - 0.4, -0.6)  # the best above, and none on the frame
+    axes.margins(x=MARGIN)
     axes.grid(axis="x", alpha=0.3)
     _measure(axes, settings[0], "x")
     return figure
@@ -68,9 +74,9 @@ def _learning(settings: Sequence[Setting], keys: Sequence[str]) -> Figure | None
             curves = [curve(run) for run in setting.runs]
         except DamagedError:
             continue
-        if all(len(x) > 1 and np.array_equal(x, curves[0][0]) for x, _ in curves):
-            values = np.stack([y for _, y in curves])
-            lines.append((setting, colour, marker, curves[0][0], values))
+        if all(len(x) > 1 and np.array_equal(x, curves[0].iterations) for x, _, _ in curves):
+            values = np.stack([each.values for each in curves])
+            lines.append((setting, colour, marker, curves[0].iterations, values))
     if not lines:
         return None
     figure = style.new()
@@ -79,6 +85,7 @@ def _learning(settings: Sequence[Setting], keys: Sequence[str]) -> Figure | None
         name = _text(label(setting, keys))
         axes.plot(x, values.mean(0), color=colour, marker=marker, ms=4, label=name)
         axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    axes.margins(MARGIN)
     axes.set_xlabel("iteration")
     _measure(axes, settings[0], "y", "meta-validation ")
     _legend(figure, axes)
@@ -95,6 +102,8 @@ def _steps(settings: Sequence[Setting], keys: Sequence[str]) -> Figure | None:
         axes.plot(steps, means, color=colour, marker=marker, ms=4, label=name)
     if all(len(line.get_xdata()) < 2 for line in axes.lines):  # type: ignore[arg-type]
         return None
+    axes.margins(MARGIN)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("adaptation steps")
     _measure(axes, settings[0], "y", "meta-test ")
     _legend(figure, axes)
@@ -123,9 +132,11 @@ def _curves(groups: dict[str, list[Setting]], key: str) -> Figure:
     ):
         points = sorted((float(each.settings[key]), each) for each in group)
         x = [value for value, _ in points]
-        wide = [each.ci95_seeds if math.isfinite(each.ci95_seeds) else 0.0 for _, each in points]
-        y = [each.mean for _, each in points]
+        of_points = [each for _, each in points]
+        wide = _interval(of_points, [each.ci95_seeds for each in of_points])
+        y = [each.mean for each in of_points]
         axes.errorbar(x, y, wide, color=colour, marker=marker, ms=5, capsize=3, label=name)
+    axes.margins(MARGIN)
     values = [float(each.settings[key]) for group in groups.values() for each in group]
     if min(values) > 0 and max(values) / min(values) >= DECADE:
         axes.set_xscale("log")
@@ -173,6 +184,7 @@ def _cost(settings: Sequence[Setting], keys: Sequence[str]) -> Figure:
         name = _text(label(setting, keys))
         axes.plot(setting.seconds, setting.mean, marker, color=colour, ms=7, label=name, ls="")
     axes.set_xlabel("seconds a run")
+    axes.margins(MARGIN)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     _measure(axes, settings[0], "y")
@@ -202,6 +214,16 @@ def _is_numeric(settings: Sequence[Setting], key: str) -> bool:
     values: list[Any] = [each.settings.get(key) for each in settings]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     return numbers and len(set(values)) > 1 and all(math.isfinite(value) for value in values)
+
+
+def _interval(settings: Sequence[Setting], wide: Sequence[float]) -> list[list[float]]:
+    """What matplotlib draws below and above each mean; a squared error is never below 0."""
+    known = [width if math.isfinite(width) else 0.0 for width in wide]
+    below = [
+        width if each.measure is ACCURACY else min(width, each.mean)
+        for each, width in zip(settings, known, strict=True)
+    ]
+    return [below, known]
 
 
 def _measure(axes: Axes, setting: Setting, side: str, before: str = "") -> None:

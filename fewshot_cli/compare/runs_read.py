@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -166,8 +166,16 @@ def by_task(run: Run, steps: int) -> Values:
     return values
 
 
-def curve(run: Run) -> tuple[Values, Values]:
-    """The iterations of meta-validation and its accuracy (loss for regression).
+class Curve(NamedTuple):
+    """The meta-validations of a run, `[n]` each: accuracies, or losses for regression."""
+
+    iterations: Values
+    values: Values
+    seconds: Values  # since the run began
+
+
+def curve(run: Run) -> Curve:
+    """How a run learned.
 
     Raises:
         DamagedError: metrics.csv is missing or holds something else.
@@ -177,11 +185,11 @@ def curve(run: Run) -> tuple[Values, Values]:
     text = _text(RunDirectory(run.path).metrics, MOST_CHARACTERS * 50)
     try:
         rows = [row for row in csv.DictReader(text.splitlines()) if row["split"] == "valid"]
-        points = [(float(row["iteration"]), float(row[run.measure.name])) for row in rows]
+        columns = "iteration", run.measure.name, "elapsed_s"
+        points = [[float(row[column]) for column in columns] for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DamagedError("metrics.csv") from error
-    iterations, values = np.array(points).reshape(-1, 2).T
-    return iterations, values
+    return Curve(*np.array(points).reshape(-1, 3).T)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -20,7 +20,10 @@ DOTS_PER_INCH = 150
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
     """An empty picture of this size in inches, laid out so that nothing overlaps."""
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    # Wide enough for the last label of a panel and the first of the next to be two words.
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06, wspace=0.03)
+    return figure
 
 
 def check(path: Path) -> None:

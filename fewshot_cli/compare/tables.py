@@ -22,9 +22,25 @@ from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
 
 LONGEST = 200
 MOST_ROWS = 50
-RATES = ("mean", "ci95_seeds", "ci95_tasks", "difference", "difference_ci95", "unpaired_ci95")
-HEADERS = {"ci95_seeds": "± seeds", "ci95_tasks": "± tasks", "difference_ci95": "± 95 %"}
-FORMS = {"p": ".2g", "seconds": ".1f", RMSE.name: RMSE.form}
+BOLD = "the best, and what cannot be told from it"
+RATES = (
+    *("mean", "ci95_seeds", "ci95_tasks", "area"),
+    *("difference", "difference_ci95", "unpaired_ci95"),
+)
+HEADERS = {
+    "ci95_seeds": "± seeds",
+    "ci95_tasks": "± tasks",
+    "difference_ci95": "± 95 %",
+    "until_iterations": "iterations to it",
+    "until_seconds": "seconds to it",
+}
+FORMS = {
+    "p": ".2g",
+    "seconds": ".1f",
+    RMSE.name: RMSE.form,
+    "until_iterations": ",.0f",
+    "until_seconds": ",.1f",
+}
 
 
 @dataclass
@@ -36,6 +52,8 @@ class Words:
     rows: list[list[str]]
     texts: list[bool]  # for each column, whether it holds words rather than numbers
     caption: str = ""
+    mean: int | None = None  # the column of the mean
+    first: list[bool] | None = None  # for each row, whether it is the best or not told from it
 
 
 def words(
@@ -54,7 +72,10 @@ def words(
         several = differences if table["difference"].notna().any() else []
         means = ["seeds", "mean", "ci95_seeds", "ci95_tasks"]
         means += [RMSE.name] if table[RMSE.name].notna().any() else []
-        columns = [*keys, *tests, *means, *several, "seconds"]
+        learned = ["area"] if table["area"].notna().any() else []
+        until = ["reached", "until_iterations", "until_seconds"]
+        learned += until if table["reached"].notna().any() else []
+        columns = [*keys, *tests, *means, *several, *learned, "seconds"]
     done, left = (table[table["mean"].notna()], table[table["mean"].isna()])
     measures = set(done["measure"])
     mean = measures.pop() if len(measures) == 1 else "mean"
@@ -79,7 +100,11 @@ def _words(
         for row in table.to_dict("records")
     ]
     texts = [any(isinstance(value, str) for value in table[column]) for column in columns]
-    return Words(title, header, rows, texts, caption)
+    verdicts = [*table["verdict"]]
+    first = [verdict in ("best", "not distinguishable") for verdict in verdicts]
+    ranked = "best" in verdicts and len(verdicts) > verdicts.count("best")
+    mean_at = [*columns].index("mean") if "mean" in columns else None
+    return Words(title, header, rows, texts, caption, mean_at, first if ranked else None)
 
 
 def cell(value: Any, column: str, measure: Any) -> str:
@@ -148,14 +173,22 @@ def show(tables: Sequence[Words]) -> None:
 
 
 def markdown(tables: Sequence[Words]) -> str:
-    """GitHub's tables, with nothing in them that Markdown or HTML would take for its own."""
+    """GitHub's tables, with nothing in them that Markdown or HTML would take for its own.
+
+    The means of the best settings, and of those that cannot be told from them, are bold.
+    """
     parts = []
     for table in tables:
         rule = ["---" if text else "---:" for text in table.texts]
         lines = [table.header, *table.rows]
         escaped = [[_escaped(text) for text in line] for line in lines]
+        caption = table.caption
+        if table.first is not None and table.mean is not None:
+            for row, first in zip(escaped[1:], table.first, strict=True):
+                row[table.mean] = f"**{row[table.mean]}**" if first else row[table.mean]
+            caption += f" Bold: {BOLD}."
         drawn = ["| " + " | ".join(line) + " |" for line in (escaped[0], rule, *escaped[1:])]
-        parts += [part for part in (table.title, "\n".join(drawn), table.caption) if part]
+        parts += [part for part in (table.title, "\n".join(drawn), caption) if part]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from fewshot_cli.data.images import splits
@@ -15,19 +15,21 @@ WIDTH = 15
 PLURAL = {"class": "classes", "task": "tasks"}
 
 
-def figures(rows: Mapping[str, object]) -> None:
-    """Print a line for each."""
-    for name, value in rows.items():
-        print(f"{name:{WIDTH}}  {_line(value)}")
+def show(found: Mapping[str, object], most: Mapping[str, int]) -> None:
+    """Print a line for each figure, and for each of the first of a list of names.
 
-
-def names(what: str, lines: Iterable[str], most: int = MOST) -> None:
-    """A line for each of the first ones, and the number of the others."""
-    lines = list(lines)
-    for line in lines[:most]:
-        print(f"{what}: {_line(line)}")
-    if len(lines) > most:
-        print(f"{what}: {len(lines) - most} more")
+    Args:
+        most: how many names of a list are shown, where it is not `MOST`.
+    """
+    for name, value in found.items():
+        if not isinstance(value, list):
+            print(f"{name:{WIDTH}}  {_line(value)}")
+            continue
+        shown = most.get(name, MOST)
+        for line in value[:shown]:
+            print(f"{name}: {_line(line)}")
+        if len(value) > shown:
+            print(f"{name}: {len(value) - shown} more")
 
 
 def what(config: Config) -> str:

@@ -4,8 +4,9 @@
     model = adapt(support="SUPPORT")  # or adapt("outputs/runs/NAME", support="SUPPORT")
     table = model.predict("QUERY").table
 
-`save(model, "model.pt")` keeps it, or `model.pt2` as a program that needs torch alone, and `load`
-reads both. With a run on a table, SUPPORT and QUERY are tables.
+`save(model, "model.pt")` keeps it, or `model.pt2` as a program that needs torch alone, or
+`model.onnx` as one that needs onnxruntime alone, and `load` reads them all. With a run on a table,
+SUPPORT and QUERY are tables.
 """
 
 from __future__ import annotations

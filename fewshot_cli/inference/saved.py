@@ -1,4 +1,7 @@
-"""Adapted models in files: `.pt` holds weights, `.pt2` a program that runs without this package."""
+"""Adapted models in files: `.pt` holds weights, `.pt2` and `.onnx` (see onnx_program.py) a program.
+
+A program runs without this package.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,25 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot_cli import models
 from fewshot_cli.data.tables.encoding import Kept
 from fewshot_cli.inference.images import Form
 from fewshot_cli.inference.model import Judge, Model
 from fewshot_cli.inference.of_rows import RowModel
+from fewshot_cli.inference.onnx_program import check_installed, of_onnx, to_onnx
 from fewshot_cli.inference.rows import Rows
 from fewshot_cli.inference.unlike import Unlike
 from fewshot_cli.runs.directory import atomic
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.errors import UserError, one_line
+from fewshot_cli.settings.errors import UserError, in_short
 from fewshot_cli.settings.schema import ModelConfig
 from fewshot_cli.training import checkpoints
 from fewshot_cli.training.setup import device_named
 
-ENDINGS = (".pt", ".pt2")
+ENDINGS = (".pt", ".pt2", ".onnx")
 FACTS = "fewshot.json"  # in a program's archive
 NEAR = 1e-5  # how far a program's probabilities may be from the model's
 
@@ -36,10 +39,11 @@ def check(path: Path) -> None:
     """Refuse a file to save to, before anything is computed for it.
 
     Raises:
-        UserError: the ending is another one.
+        UserError: the ending is another one, or what writes it is not installed.
     """
-    if path.suffix not in ENDINGS:
-        raise UserError(f"{path}: expected a file that ends in {' or '.join(ENDINGS)}")
+    _check_ending(path)
+    if path.suffix == ".onnx":
+        check_installed(path)
 
 
 def save(model: Model | RowModel, path: str | Path) -> None:
@@ -71,13 +75,14 @@ def save(model: Model | RowModel, path: str | Path) -> None:
         unlike = model.unlike if isinstance(model, Model) else None
         checkpoints.write(path, state | ({"unlike": asdict(unlike)} if unlike else {}))
         return
-    program = _program(model.judge, path)
+    content = _program(model.judge, path, facts)
     with atomic(path, "wb") as file:
-        content = io.BytesIO()  # torch.export asks for a name that ends in .pt2
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about weights that lie channels-last
-            torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
-        file.write(content.getvalue())
+        file.write(content)
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix not in ENDINGS:
+        raise UserError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
 
 
 def load(path: str | Path, device: str = "auto") -> Model | RowModel:
@@ -89,9 +94,16 @@ def load(path: str | Path, device: str = "auto") -> Model | RowModel:
         UserError: the file is missing, damaged or something else, or there is no such device.
     """
     path, there = Path(path), device_named(device)
-    check(path)
+    _check_ending(path)
+    if path.suffix == ".onnx":
+        check_installed(path, needed=("onnxruntime",))
     try:
-        judge, facts, far = (_weights if path.suffix == ".pt" else _exported)(path)
+        far = None
+        if path.suffix == ".pt":
+            judge, facts, far = _weights(path)
+        else:
+            _, read = PROGRAMS[path.suffix]
+            judge, facts = read(path.read_bytes())
         classes, together = facts["classes"], facts["transductive"]
         apart = facts.get("apart", False)  # which the first releases did not know
         network, judge = _network(facts), judge.to(there)
@@ -134,16 +146,28 @@ def _network(facts: dict[str, Any]) -> ModelConfig:
     return cast(ModelConfig, OmegaConf.to_object(merged))
 
 
-def _exported(path: Path) -> tuple[nn.Module, dict[str, Any], None]:
+def _export(judge: Judge, inputs: Tensor, batch: dict[int, Any], facts: dict[str, Any]) -> bytes:
+    import torch.export
+
+    with torch.no_grad():
+        program = torch.export.export(judge, (inputs,), dynamic_shapes=(batch,))
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about weights that lie channels-last
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+    return content.getvalue()
+
+
+def _exported(content: bytes) -> tuple[nn.Module, dict[str, Any]]:
     import torch.export
 
     extra = {FACTS: ""}
-    program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-    return program.module(), json.loads(extra[FACTS]), None
+    program = torch.export.load(io.BytesIO(content), extra_files=extra)
+    return program.module(), json.loads(extra[FACTS])
 
 
-def _program(judge: Judge, path: Path) -> Any:
-    """The judge as torch.export sees it, compared with itself.
+def _program(judge: Judge, path: Path, facts: dict[str, Any]) -> bytes:
+    """The judge as the content of a file, which is run and compared with it.
 
     Raises:
         UserError: it cannot be exported, or the program says something else.
@@ -151,19 +175,28 @@ def _program(judge: Judge, path: Path) -> Any:
     import torch.export
 
     together = judge.transductive or judge.apart
-    images = (
+    inputs = (
         judge.support.expand(max(2, len(judge.support)), *judge.support.shape[1:])
         if together
         else judge.support[:1]
     )
-    batch = {0: torch.export.Dim("images", min=1)} if together else {}
+    batch = {0: torch.export.Dim("batch", min=1)} if together else {}
+    write, read = PROGRAMS[path.suffix]
     try:
+        content = write(judge, inputs, batch, facts)
+        program, _ = read(content)
         with torch.no_grad():
-            program = torch.export.export(judge, (images,), dynamic_shapes=(batch,))
-            apart = float((program.module()(images) - judge(images)).abs().max())
+            apart = float((program(inputs).cpu() - judge(inputs).cpu()).abs().max())
     except Exception as error:  # a network may do what no graph can hold
-        why = one_line(error)
-        raise UserError(f"{path}: torch.export fails ({why}); expected NAME.pt") from error
+        why = in_short(error)
+        raise UserError(f"{path}: its export fails ({why}); expected NAME.pt") from error
     if not apart <= NEAR:
         raise UserError(f"{path}: the program is {apart:.1g} off; expected {NEAR:g} at most")
-    return program
+    return content
+
+
+# By ending, what makes a file's content and what reads it.
+PROGRAMS = {
+    ".pt2": (_export, _exported),
+    ".onnx": (to_onnx, of_onnx),
+}

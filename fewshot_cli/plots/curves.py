@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fewshot_cli.arguments import Picture, Runs
-from fewshot_cli.compare import style
+from fewshot_cli.compare import runs_read, style
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.settings.errors import UserError
 
 UNITS = {"loss": 1, "accuracy": 100}
 FAR = 100  # times the median loss
+MOST = len(style.COLOURS) * len(style.MARKERS)
 NUMBERS = [column for column in COLUMNS if column != "split"]
 
 
@@ -24,9 +25,35 @@ def curves(runs: Runs, out: Picture = Path("curves.png")) -> None:
     """Loss and accuracy over training and over adaptation steps.
 
     fewshot plot curves outputs/runs/NAME outputs/runs/OTHER
+
+    fewshot plot curves outputs/sweeps/NAME
     """
     style.check(out)
-    style.leave(draw(runs), out)
+    style.leave(draw(_jobs(runs)), out)
+
+
+def _jobs(runs: list[Path]) -> list[Path]:
+    """The runs, and for a sweep those in it that have a metrics.csv.
+
+    Raises:
+        UserError: a folder holds no run, or there are more than can be told apart.
+    """
+    found: list[Path] = []
+    for path in runs:
+        run = RunDirectory(path)
+        if run.config.is_file() or run.metrics.is_file() or not path.is_dir():
+            found.append(path)
+            continue
+        jobs = [job for job in runs_read.find([path]) if RunDirectory(job).metrics.is_file()]
+        if not jobs:
+            raise UserError(f"{path}: no job there has a {run.metrics.name} yet")
+        found += jobs
+    if len(found) > MOST:
+        raise UserError(
+            f"{len(found)} runs: expected at most {MOST}, which colours and signs tell apart; "
+            "`fewshot compare DIR --plot DIR` draws means over seeds"
+        )
+    return found
 
 
 def draw(runs: list[Path]) -> Figure:
@@ -41,7 +68,7 @@ def draw(runs: list[Path]) -> Figure:
         if of_run != units[0]:
             raise UserError(f"{run}: has another kind of loss than {runs[0]}; expected the same")
     rows = len(units[0])
-    figure = style.new(9.6, 1.2 + 2.6 * rows)
+    figure = style.new(9.6, 1.2 + 2.6 * rows + 0.1 * max(0, len(runs) - 4))
     panels = figure.subplots(rows, 2, squeeze=False, sharey="row", sharex="col")
     for (measure, unit), (training, adaptation) in zip(units[0].items(), panels, strict=True):
         for number, table in enumerate(tables):
@@ -59,7 +86,8 @@ def draw(runs: list[Path]) -> Figure:
     panels[0, 1].set_title("meta-test", fontsize=10)
     panels[-1, 0].set_xlabel("meta-updates")
     panels[-1, 1].set_xlabel("adaptation steps")
-    panels[-1, 1].xaxis.get_major_locator().set_params(integer=True)
+    for axes in panels[-1]:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     _name(figure, runs)
     return figure
 
@@ -89,7 +117,8 @@ def _read(directory: RunDirectory) -> pd.DataFrame:
 def _look(number: int) -> tuple[str, str]:
     return (
         style.COLOURS[number % len(style.COLOURS)],
-        style.MARKERS[number % len(style.MARKERS)],
+        # Another one each time that the colours begin again.
+        style.MARKERS[(number + number // len(style.COLOURS)) % len(style.MARKERS)],
     )
 
 

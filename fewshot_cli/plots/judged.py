@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fewshot_cli.compare import style
 from fewshot_cli.inference.model import Model
@@ -14,18 +15,21 @@ from fewshot_cli.runs.directory import new_name, shown
 NAMED = 3  # files that could not be decoded or are unlike every class, of those that are said
 
 
-def judge(model: Model | RowModel, query: Path, known: Path, out: Path | None) -> None:
+def judge(model: Model | RowModel, query: Path, known: Path, out: Path | None) -> dict[str, Any]:
     """Write predictions.csv, of images predictions.png too, and say how many were judged right.
 
     Args:
         known: what names the classes, the support folder or the model's file.
 
+    Returns:
+        The same for scripts: the folder, the accuracy or the error if known, and the rows of
+        predictions.csv.
+
     Raises:
         UserError: there is no image that can be decoded, or the table cannot be used.
     """
     if isinstance(model, RowModel):
-        _judge_rows(model, query, out)
-        return
+        return _judge_rows(model, query, out)
     predictions = model.predict(query)
     for place, (name, why) in enumerate(predictions.left_out.items()):
         if place == NAMED:
@@ -52,18 +56,32 @@ def judge(model: Model | RowModel, query: Path, known: Path, out: Path | None) -
     predictions.write(folder / "predictions.csv")
     style.save(contact_sheet.draw(predictions), folder / "predictions.png")
     print(f"Files: {shown(folder)}")
+    return {
+        "folder": str(shown(folder)),
+        "accuracy": sum(right) / len(right) if right else None,
+        "left_out": predictions.left_out,
+        "rows": predictions.table.to_dict("records"),
+    }
 
 
-def _judge_rows(model: RowModel, query: Path, out: Path | None) -> None:
+def _judge_rows(model: RowModel, query: Path, out: Path | None) -> dict[str, Any]:
     predictions = model.predict(query)
     print(f"Judged {len(predictions.own)} rows, {model.way}")
-    if predictions.right:
-        print(_accuracy(predictions.right, "rows"))
-    if (errors := predictions.errors) is not None:
-        print(f"Root mean squared error {float(errors.mean().sqrt()):.4g} of {len(errors)} rows")
+    right, errors, rmse = predictions.right, predictions.errors, None
+    if right:
+        print(_accuracy(right, "rows"))
+    if errors is not None:
+        rmse = float(errors.mean().sqrt())
+        print(f"Root mean squared error {rmse:.4g} of {len(errors)} rows")
     folder = out or Path("outputs/predictions") / new_name()
     predictions.write(folder / "predictions.csv")
     print(f"Files: {shown(folder)}")
+    return {
+        "folder": str(shown(folder)),
+        "accuracy": sum(right) / len(right) if right else None,
+        "rmse": rmse,
+        "rows": predictions.table.to_dict("records"),
+    }
 
 
 def _accuracy(right: list[bool], what: str) -> str:

@@ -58,11 +58,15 @@ class Grid:
             columns = [*self.keys, *TESTED, *FIGURES, "seconds", "evaluation"]
             table = csv.DictWriter(file, columns, lineterminator="\n")
             table.writeheader()
-            table.writerows(row for _, row in sorted(self.rows.items()))
+            table.writerows(self.content())
+
+    def content(self) -> list[dict[str, Any]]:
+        """The rows, for scripts."""
+        return [row for _, row in sorted(self.rows.items())]
 
     def show(self) -> None:
         """Print the table, and where its file is."""
-        rows = [row for _, row in sorted(self.rows.items())]
+        rows = self.content()
         judged = measure.of(rows[0])
         figures = [judged, RMSE] if rows[0][RMSE.name] is not None else [judged]
         tasks = ", ".join(str(count) for count in dict.fromkeys(row["tasks"] for row in rows))

@@ -30,7 +30,9 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     classes = f"{summary['ways']}-way {summary['shots']}-shot"
     grouped = summary["ways"] == 1  # tasks that are there by name, whatever their targets
     task = f"{summary['shots']} points" if grouped else classes
-    notes = [f"\n{note}" for note in (_stopped(summary), _few(summary)) if note]
+    rows = _some(test["steps"])
+    told = _stopped(summary), _left_out(test["steps"], rows), _few(summary)
+    notes = [f"\n{note}" for note in told if note]
     table = Table(
         title=f"{summary['algo']} on {summary['data']}, {summary['model']}, {task}: meta-test",
         caption=f"{test['checkpoint']} checkpoint (iteration {test['iteration']}), "
@@ -41,7 +43,7 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     table.add_column("adaptation steps", justify="right")
     for each in columns:
         table.add_column(each.title if each in (columns[0], RMSE) else each.name, justify="right")
-    for row in _some(test["steps"]):
+    for row in rows:
         cells = [each.shown(row[each.name], row[f"{each.name}_ci95"]) for each in columns]
         table.add_row(str(row["adaptation_steps"]), *cells)
     console = Console(soft_wrap=True)
@@ -50,6 +52,11 @@ def show(directory: RunDirectory, following: str | None = None) -> None:
     run = quote(str(shown(directory.path)))
     more = f"eval.tasks={more_tasks(summary)}"
     print(f"Next:  {following or f'fewshot evaluate {run}'} {more}")
+
+
+def content(directory: RunDirectory) -> dict[str, Any]:
+    """The same, for scripts: where the files are and all of summary.json."""
+    return {"run": str(shown(directory.path))} | directory.read(directory.summary)
 
 
 def more_tasks(summary: dict[str, Any]) -> int:
@@ -83,6 +90,21 @@ def _few(summary: dict[str, Any]) -> str:
         f"The interval is over tasks of these {classes} classes alone: "
         "it says nothing of other classes"
     )
+
+
+def _left_out(rows: list[dict[str, Any]], shown_rows: list[dict[str, Any]]) -> str:
+    """Which steps the table does not show: `Not shown: 2 to 6, 8`."""
+    parts: list[list[int]] = []
+    after = None
+    for row in rows:
+        if row in shown_rows:
+            after = None
+        elif after is None:
+            parts.append(after := [row["adaptation_steps"]])
+        else:
+            after.append(row["adaptation_steps"])
+    said = [f"{part[0]} to {part[-1]}" if len(part) > 1 else str(part[0]) for part in parts]
+    return f"Steps that are not shown: {', '.join(said)} (summary.json has all)" if said else ""
 
 
 def _some(rows: list[dict[str, Any]], most: int = 8) -> list[dict[str, Any]]:

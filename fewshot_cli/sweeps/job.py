@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fewshot_cli.progress import speaking
-from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COMPLETED, BusyError, RunDirectory
 from fewshot_cli.runs.signals import end_in_peace, end_with_parent
 from fewshot_cli.settings import compose, hydra_private
@@ -68,8 +67,6 @@ def job(composed: DictConfig) -> float | None:
         if not sweep or end.code != FAILED:
             raise
         return None
-    if not sweep:
-        result.show(directory)
     return directory.best_validation()
 
 

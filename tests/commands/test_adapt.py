@@ -108,7 +108,7 @@ def test_a_model_can_be_saved_without_a_query(here: Path, fewshot: Command) -> N
         ),
         (
             ["run", "--support", "SUPPORT", "--query", "QUERY", "--save", "model.txt"],
-            "model.txt: expected a file that ends in .pt or .pt2",
+            "model.txt: expected a file that ends in .pt, .pt2, .onnx",
         ),
         (
             ["run", "model=fc", "--support", "SUPPORT", "--query", "QUERY"],

@@ -214,3 +214,39 @@ def test_300_runs_take_a_moment(fewshot: Command, tmp_path: Path) -> None:
     done = fewshot("compare", "s", "--csv", "-")
     assert time.monotonic() - start < 10
     assert [row["seeds"] for row in rows(done.stdout)] == ["75"] * 4
+
+
+def test_until_shows_how_fast_they_learned(fewshot: Command, runs: Path) -> None:
+    for path in runs.glob("*/metrics.csv"):
+        path.write_text(
+            "iteration,split,accuracy,elapsed_s\n10,valid,0.4,1\n20,valid,0.6,2.5\n", "utf-8"
+        )
+    done = fewshot("compare", "s", "--until", "0.55", "--csv", "-")
+    assert done.returncode == 0, done.stderr
+    assert {
+        (row["area"], row["reached"], row["until_iterations"], row["until_seconds"])
+        for row in rows(done.stdout)
+    } == {("0.5", "3", "20.0", "2.5")}
+    done = fewshot("compare", "s", "--until", "0.7")
+    assert "iterations to it" in done.stdout
+    assert "a meta-validation as good as 70.00%" in " ".join(done.stdout.split())
+    done = fewshot("compare", "s", "--until", "70")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fewshot: --until 70.0: expected an accuracy from 0 to 1, such as 0.95\n",
+    )
+
+
+def test_markdown_marks_the_best_and_what_is_not_told_from_it(
+    fewshot: Command, tmp_path: Path
+) -> None:
+    for seed in (1, 2, 3):
+        for name, accuracy in {"0.1": 0.8, "0.2": 0.8001, "0.3": 0.6}.items():
+            chosen = {"algo.inner_lr": float(name), "seed": seed}
+            fake(tmp_path / "s" / f"{name}_{seed}", chosen, accuracy)
+    done = fewshot("compare", "s", "--markdown", "-", "--columns", "inner_lr,accuracy,verdict")
+    bold = {line.split("|")[1].strip(): "**" in line for line in done.stdout.splitlines()[2:5]}
+    assert bold == {"0.1": True, "0.2": True, "0.3": False}
+    assert "Bold: the best, and what cannot be told from it." in done.stdout
+    done = fewshot("compare", "s", "--markdown", "-", "--baseline", "inner_lr=0.1")
+    assert "**" not in done.stdout

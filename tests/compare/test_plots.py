@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fake_runs import fake, sweep
 
@@ -13,6 +15,7 @@ from fewshot_cli.compare import plots, style, tables
 from fewshot_cli.compare.comparison import Comparison, compare
 from fewshot_cli.compare.page import page
 from fewshot_cli.compare.runs_read import find, read
+from fewshot_cli.settings.measure import ACCURACY, LOSS
 
 
 def compared(folder: Path) -> Comparison:
@@ -60,6 +63,21 @@ def test_forty_settings_and_one_can_be_drawn(tmp_path: Path) -> None:
         style.save(picture.figure, tmp_path / f"{name}.png")
 
 
+def test_an_interval_of_squared_errors_ends_at_nothing(tmp_path: Path) -> None:
+    """And no point of any picture lies on its frame."""
+    error = SimpleNamespace(measure=LOSS, mean=0.1)
+    right = SimpleNamespace(measure=ACCURACY, mean=0.1)
+    assert plots._interval([error, right], [0.3, 0.3]) == [[0.1, 0.3], [0.3, 0.3]]  # type: ignore[list-item]
+    for name, picture in drawn(sweep(tmp_path)).items():
+        picture.figure.draw_without_rendering()
+        for axes in picture.figure.axes:
+            (left, right_end), (low, high) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+            for line in axes.lines:
+                x, y = (np.asarray(each, float) for each in line.get_data())
+                assert ((x > left) & (x < right_end)).all(), name
+                assert ((y > low) & (y < high)).all(), name
+
+
 HOSTILE = "<script>alert(1)</script> $x^{$ `|`"
 
 
@@ -68,8 +86,8 @@ def test_what_comes_from_files_is_text_on_the_page(tmp_path: Path) -> None:
     fake(tmp_path / "b" / HOSTILE.replace("/", "_"), {"algo.name": "maml"})
     comparison = compared(tmp_path)
     words = tables.words(comparison, comparison.table(), None)
-    html = page(words, plots.draw(comparison))
-    assert "<script" not in html
+    html = page(comparison.settings, HOSTILE, words, plots.draw(comparison))
+    assert html.count("<script") == 1  # its own
     assert "&lt;script&gt;alert(1)" in html
     assert 'src="data:image/svg+xml;base64,' in html
     assert "http" not in html.replace("http-equiv", "")
@@ -81,7 +99,7 @@ def test_the_same_comparison_is_the_same_page(tmp_path: Path) -> None:
     for _ in range(2):
         comparison = compared(folder)
         words = tables.words(comparison, comparison.table(), None)
-        pages.append(page(words, plots.draw(comparison)))
+        pages.append(page(comparison.settings, "s", words, plots.draw(comparison)))
     assert pages[0] == pages[1]
 
 

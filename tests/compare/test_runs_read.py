@@ -37,7 +37,7 @@ def test_a_run_is_read_with_its_settings_by_dotted_key(tmp_path: Path) -> None:
     assert list(run.by_step) == [0, 1, 2]
     for step, mean in run.by_step.items():
         assert by_task(run, step).mean() == pytest.approx(mean)
-    iterations, values = curve(run)
+    iterations, values, _ = curve(run)
     assert (list(iterations), list(values)) == ([10, 20], [0.8, 0.8])
 
 

@@ -74,7 +74,7 @@ def test_a_program_keeps_its_way_of_judging(model: Model, tmp_path: Path) -> Non
 
 
 def test_other_files_are_refused(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model.txt: expected a file that ends in .pt or .pt2"):
+    with pytest.raises(UserError, match=r"model.txt: expected a file that ends in .pt, .pt2"):
         save(model, tmp_path / "model.txt")
     with pytest.raises(UserError, match=r"none.pt: no such checkpoint"):
         load(tmp_path / "none.pt")

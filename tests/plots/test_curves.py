@@ -111,3 +111,27 @@ def test_a_loss_far_beyond_the_others_leaves_them_in_sight(
     low, high = curves.draw([tmp_path]).axes[0].get_ylim()
     assert 0 < low < float(table.loss.min())
     assert highest < high < 150 * highest
+
+
+def test_a_sweep_folder_is_its_jobs(runs: list[Path], tmp_path: Path) -> None:
+    curves.curves([runs[0].parent], tmp_path / "sweep.svg")
+    curves.curves(runs, tmp_path / "jobs.svg")
+    assert (tmp_path / "sweep.svg").read_bytes() == (tmp_path / "jobs.svg").read_bytes()
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match=r"nothing: no run in it"):
+        curves.curves([tmp_path / "nothing"], tmp_path / "none.svg")
+    assert len({curves._look(number) for number in range(curves.MOST)}) == curves.MOST
+    with pytest.raises(UserError, match=rf"^{curves.MOST + 1} runs: expected at most"):
+        curves.curves([runs[0]] * (curves.MOST + 1), tmp_path / "many.svg")
+
+
+def test_labels_of_neighbouring_panels_do_not_touch(runs: list[Path]) -> None:
+    figure = curves.draw(runs)
+    for axes in figure.axes[::2]:
+        axes.set_xlim(0, 100_000)
+    figure.draw_without_rendering()
+    for left, right in zip(figure.axes[::2], figure.axes[1::2], strict=True):
+        one, other = (axes.get_tightbbox() for axes in (left, right))
+        assert one is not None
+        assert other is not None
+        assert other.x0 - one.x1 > 0.1 * figure.dpi  # inches

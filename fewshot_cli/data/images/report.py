@@ -22,8 +22,8 @@ from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.errors import UserError
 
 
-def show(folder: Path, labels: Path | None) -> None:
-    """Print classes, faults, duplicates and what runs they allow.
+def show(folder: Path, labels: Path | None) -> dict[str, object]:
+    """Print classes, faults, duplicates and what runs they allow; all that is found comes back.
 
     Args:
         labels: a list of the images instead of a folder for each class.
@@ -34,8 +34,8 @@ def show(folder: Path, labels: Path | None) -> None:
     if labels is None:
         tree, divided = scan(folder, loose=True), None
     else:
-        found = listed.read(labels, folder)
-        tree, divided = Tree(folder, found.classes), found.splits
+        of_list = listed.read(labels, folder)
+        tree, divided = Tree(folder, of_list.classes), of_list.splits
     loose = tree.classes.pop("", [])
     if not tree.classes:
         raise UserError(f"{loose[0]}: is in no class; expected {folder}/CLASS/{loose[0].name}")
@@ -46,7 +46,7 @@ def show(folder: Path, labels: Path | None) -> None:
     exact, near = same(whole), nearly_same(whole)
     counts = {name: len(files) for name, files in tree.classes.items()}
     small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    rows = {
+    found = {
         "groups": len({group(name) for name in counts}),
         "classes": len(counts),
         "images": len(looks),
@@ -64,16 +64,17 @@ def show(folder: Path, labels: Path | None) -> None:
         **report.runs(
             Counter(look.of_class for look in whole), divided, job_config(["data=folder"])
         ),
+        "broken": [f"{look.name}: {look.fault}" for look in broken],
+        "the same in one class": [*map(_equal, within_classes(exact))],
+        "the same in several classes": [*map(_equal, across_classes(exact))],
+        "nearly the same in one class": [*map(_similar, within_classes(near))],
+        "nearly the same in several classes": [*map(_similar, across_classes(near))],
+        "tiny": [f"{look.name}: {_size(look)}" for look in tiny],
+        "empty": [path.relative_to(folder).as_posix() for path in tree.empty],
+        "in no class, which a run refuses": [path.name for path in loose],
     }
-    report.figures(rows)
-    report.names("broken", [f"{look.name}: {look.fault}" for look in broken], len(broken))
-    report.names("the same in one class", map(_equal, within_classes(exact)))
-    report.names("the same in several classes", map(_equal, across_classes(exact)))
-    report.names("nearly the same in one class", map(_similar, within_classes(near)))
-    report.names("nearly the same in several classes", map(_similar, across_classes(near)))
-    report.names("tiny", [f"{look.name}: {_size(look)}" for look in tiny])
-    report.names("empty", [path.relative_to(folder).as_posix() for path in tree.empty])
-    report.names("in no class, which a run refuses", [path.name for path in loose])
+    report.show(found, {"broken": len(broken)})
+    return found
 
 
 def _where(sets: Sequence[list[Look]]) -> str:

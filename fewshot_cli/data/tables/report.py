@@ -17,8 +17,8 @@ from fewshot_cli.settings.schema import Config
 MOST_COLUMNS = 50  # that are shown
 
 
-def show(path: Path, overrides: list[str]) -> None:
-    """Print rows, columns, classes or tasks, and what of them a run cannot use.
+def show(path: Path, overrides: list[str]) -> dict[str, object]:
+    """Print rows, columns, classes or tasks, and what of them a run cannot use; it comes back.
 
     Args:
         overrides: of the run that is in mind.
@@ -58,9 +58,9 @@ def show(path: Path, overrides: list[str]) -> None:
         rows["tasks"] = "expected data.label=COLUMN, or data.task=COLUMN data.target=COLUMN"
     else:
         rows |= _groups(look, by, named.get("data.split"), config, faults)
-    report.figures(rows)
-    report.names("column", map(_of_column, look.columns), MOST_COLUMNS)
-    report.names("cannot be used", faults)
+    found = rows | {"column": [*map(_of_column, look.columns)], "cannot be used": faults}
+    report.show(found, {"column": MOST_COLUMNS})
+    return found
 
 
 def _groups(
