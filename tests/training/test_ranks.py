@@ -38,7 +38,14 @@ RUNS = {
         if not config(f"algo={algo}").algo.classifies
     },
     **{name: [*TINY, *IMAGES, *CHUNKS, *told] for name, told in OPTIONS.items()},
-    "patience": [*TINY, *SETTING, *CHUNKS, "algo.meta_lr=0.3", "eval.every=1", "limits.patience=1"],
+    "patience": [
+        *TINY,
+        *SETTING,
+        *CHUNKS,
+        "algo.meta_lr=0.05",
+        "eval.every=1",
+        "limits.patience=1",
+    ],
     "no time": [*TINY, *SETTING, *CHUNKS, "limits.seconds=1e-9"],
     "one chunk": [*TINY, *SETTING, "algo=maml"],
     "one by one": [*TINY, *IMAGES, "algo=fomaml", "batching=sequential"],
