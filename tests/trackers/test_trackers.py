@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from fewshot_cli.training.setup import Setup
 
 SETTING = ["model=mlp", *TINY]
 WANDB = ["tracker=wandb", "tracker.mode=offline"]
-MLFLOW = "the extra mlflow is not installed: `make extras` does it"
 
 
 def tracked(tmp_path: Path, cache_dir: Path, *words: str) -> tuple[Config, pd.DataFrame]:
@@ -44,7 +42,6 @@ def tracked(tmp_path: Path, cache_dir: Path, *words: str) -> tuple[Config, pd.Da
 @pytest.fixture
 def wandb_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B's client, which writes nowhere else."""
-    pytest.importorskip("wandb", reason="the extra wandb is not installed: `make extras` does it")
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
@@ -54,7 +51,8 @@ def wandb_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with MLflow's empty tables, which take it seconds to make."""
-    mlflow = pytest.importorskip("mlflow", reason=MLFLOW)
+    import mlflow
+
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
@@ -66,19 +64,14 @@ def uri(tmp_path: Path, mlflow_store: Path) -> str:
 
 
 @pytest.fixture
-def several(request: pytest.FixtureRequest) -> list[str]:
-    """The overrides for all trackers that are installed."""
-    mlflow = find_spec("mlflow") is not None
-    store = [f"tracker.uri={request.getfixturevalue('uri')}"] if mlflow else []
-    chosen = ["tensorboard", *["mlflow"] * mlflow, "wandb"]
-    return [f"tracker=[{','.join(chosen)}]", *store, *WANDB[1:]]
+def several(uri: str) -> list[str]:
+    """The overrides for all trackers."""
+    return ["tracker=[tensorboard,mlflow,wandb]", f"tracker.uri={uri}", *WANDB[1:]]
 
 
-def in_mlflow(words: list[str]) -> tuple[Any, Any] | None:
-    """Its client and the one run in its store; None where MLflow is not installed."""
-    uri = next((word.partition("=")[2] for word in words if word.startswith("tracker.uri=")), None)
-    if uri is None:
-        return None
+def in_mlflow(words: list[str]) -> tuple[Any, Any]:
+    """Its client and the one run in its store."""
+    (uri,) = (word.partition("=")[2] for word in words if word.startswith("tracker.uri="))
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -286,12 +279,12 @@ def test_several_trackers_have_the_same_figures_config_and_labels(
     assert run.artifacts == {f"model-{run.id}": ["best.pt"]}
     assert run.exit_code == 0
     assert run.summary["status"] == "completed"
-    if (there := in_mlflow(several)) is not None:
-        assert mlflow_series(*there) == approximately(truth)
-        told_mlflow = there[1].data
-        assert told_mlflow.params["algo.inner_lr"] == "0.4"
-        labels = {"tags": "a, b, it's", "group": "ablation", "mlflow.note.content": "two\nlines"}
-        assert told_mlflow.tags.items() >= (labels | {"status": "completed"}).items()
+    there = in_mlflow(several)
+    assert mlflow_series(*there) == approximately(truth)
+    told_mlflow = there[1].data
+    assert told_mlflow.params["algo.inner_lr"] == "0.4"
+    labels = {"tags": "a, b, it's", "group": "ablation", "mlflow.note.content": "two\nlines"}
+    assert told_mlflow.tags.items() >= (labels | {"status": "completed"}).items()
 
 
 KILLED = """
@@ -341,12 +334,12 @@ def test_a_killed_and_resumed_run_is_one_run_in_each(
     assert {name: tensorboard[name] for name in of_training} == approximately(
         {name: truth[name] for name in of_training}
     )
-    if (there := in_mlflow(several)) is not None:
-        assert there[1].info.status == "FINISHED"
-        by_client = mlflow_series(*there)
-        assert {name: by_client[name] for name in of_training} == approximately(
-            {name: truth[name] for name in of_training}
-        )
+    there = in_mlflow(several)
+    assert there[1].info.status == "FINISHED"
+    by_client = mlflow_series(*there)
+    assert {name: by_client[name] for name in of_training} == approximately(
+        {name: truth[name] for name in of_training}
+    )
     starts = wandb_files.read(path / "wandb")
     assert len(starts) == 3
     assert len({start.id for start in starts}) == 1
@@ -434,7 +427,6 @@ def test_a_tracker_that_hangs_costs_a_line_and_a_limited_time(
 def test_a_store_that_cannot_be_reached_costs_a_line(
     tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("mlflow", reason=MLFLOW)
     tracked(tmp_path, cache_dir, "tracker=mlflow", "tracker.uri=nowhere://store")
     lines = [line for line in capsys.readouterr().err.splitlines() if "tracker=" in line]
     assert len(lines) == 1
