@@ -63,7 +63,8 @@ def test_runs_of_an_earlier_release(release: Path, tmp_path: Path, cache_dir: Pa
     assert (
         {"maml", "reptile", "finetune", "sinusoid"} <= set(trained) <= {*names("algo"), "sinusoid"}
     )
-    lines = [["resume", f"runs/{name}", "iterations=4"] for name in trained]
+    grow = ["iterations=4", "eval.score_steps=all"]  # a test had a row for each step
+    lines = [["resume", f"runs/{name}", *grow] for name in trained]
     lines += [["evaluate", f"runs/{path.name}"] for path in sorted((release / "runs").iterdir())]
     lines += [
         ["train", "-m", "algo=maml,reptile", "seed=1,2", *SETTINGS, "sweep.dir=sweep"],

@@ -130,7 +130,7 @@ def test_runs_are_sorted_and_filtered(
         (["runs", "--sort", "figur"], "--sort figur: expected figure"),
         (["runs", "--where", "tag"], "--where tag: expected KEY=VALUE"),
         (["runs", "--where", "algoo=maml"], "--where algoo: no setting"),
-        (["algo", "--sort", "age"], "DIR, --sort, --where and --json: are of runs"),
+        (["algo", "--sort", "age"], "DIR, --sort and --where: are of runs"),
     ],
 )
 def test_a_wrong_word_about_runs_is_one_line(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fewshot_cli.settings.checks import check_counted, check_split
-from fewshot_cli.settings.choices import all_keys, options
+from fewshot_cli.settings.choices import CODE, all_keys, options
 from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import Key, keys, lookup
@@ -61,7 +61,7 @@ def test_every_bound_refuses_what_is_below_it(name: str) -> None:
     group, _, rest = name.partition(".")
     readers = [
         option.name
-        for option in (options(group) if group in ("data", "model", "algo") else [])
+        for option in (options(group) if group in CODE else [])
         if rest.partition(".")[0] in option.content()
     ]
     key: Key = BOUNDED[name]

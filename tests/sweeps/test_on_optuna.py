@@ -52,7 +52,7 @@ def status(sweep: Path, trial: FrozenTrial) -> dict[str, Any]:
         ("x=tag(log,int(interval(1,8)))", IntDistribution(1, 8, log=True)),
         ("x=range(1,9,2)", IntDistribution(1, 9, step=2)),
         ("x=range(0.5,2,0.5)", FloatDistribution(0.5, 2.0, step=0.5)),
-        ("x=1,0.5,a,null,true", CategoricalDistribution([1, 0.5, "a", None, True])),
+        ("x=1,0.5,a,null,true", CategoricalDistribution([1, 0.5, "a", "null", True])),
     ],
 )
 def test_what_is_drawn_for_an_override(word: str, drawn: object) -> None:

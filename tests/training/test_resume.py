@@ -357,7 +357,7 @@ def test_a_full_disk_leaves_what_was_there(
     untouched = outcome(recorded(chosen, tmp_path / "untouched"))
     directory = RunDirectory(tmp_path / "full")
     full = (tmp_path / "untouched" / "checkpoints" / "best.pt").stat().st_size // 2
-    plain, soft = module._meta_validate, resource.getrlimit(resource.RLIMIT_FSIZE)
+    plain, soft = module.meta_validate, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def validate(*arguments: object) -> object:
         found = plain(*arguments)  # type: ignore[arg-type]
@@ -365,12 +365,12 @@ def test_a_full_disk_leaves_what_was_there(
         return found
 
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    module._meta_validate = validate  # type: ignore[assignment]
+    module.meta_validate = validate  # type: ignore[assignment]
     try:
         with pytest.raises(SystemExit) as end:
             recorded(chosen, directory.path)
     finally:
-        module._meta_validate = plain
+        module.meta_validate = plain
         resource.setrlimit(resource.RLIMIT_FSIZE, soft)
         signal.signal(signal.SIGXFSZ, ignored)
     assert end.value.code == 1
