@@ -24,7 +24,6 @@ SETTINGS = [
     ("default", "SSE41", "COMPATIBLE", "1"),
     ("default", "SSE41", "", "4"),
     ("avx2", "AVX2", "", "2"),
-    ("", "", "COMPATIBLE", "1"),
 ]
 
 
