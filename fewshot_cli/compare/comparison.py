@@ -269,17 +269,6 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
             "p": setting.p,
         }
     )
-    learned = setting.learning
-    curves = (
-        {}
-        if learned is None
-        else {
-            "area": learned.area,
-            "reached": learned.reached,
-            "until_iterations": learned.iterations,
-            "until_seconds": learned.seconds,
-        }
-    )
     return {
         **{key: setting.settings.get(key) for key in keys},
         **{name: getattr(setting, name) for name in (*named, "verdict", "seconds")},
@@ -287,7 +276,7 @@ def _row(setting: Setting, keys: Sequence[str]) -> dict[str, Any]:
         "seeds": len(setting.runs),
         "tasks": setting.values.shape[1],
         **differences,
-        **curves,
+        **({} if setting.learning is None else vars(setting.learning)),
         "status": "completed",
         "run": " ".join(map(where_it_is, setting.runs)),
     }

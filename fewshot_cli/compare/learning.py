@@ -14,19 +14,19 @@ from fewshot_cli.settings.measure import Measure
 
 @dataclass(frozen=True)
 class Learning:
-    """Means over the runs of a setting.
+    """Means over the runs of a setting, as the columns of the table are called.
 
     Attributes:
         area: under the curve over iterations, divided by their number: its mean height. nan where
             a run has no two meta-validations.
         reached: the runs with a meta-validation as good as was asked for; None: nothing was.
-        iterations, seconds: until the first such one; nan unless every run has it.
+        until_iterations, until_seconds: the first such one; nan unless every run has it.
     """
 
     area: float
     reached: int | None
-    iterations: float
-    seconds: float
+    until_iterations: float
+    until_seconds: float
 
 
 def learning(runs: Sequence[Run], until: float | None) -> Learning:

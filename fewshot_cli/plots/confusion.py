@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
-from fewshot_cli.plots.tested import MetaTest, fit, stamp
+from fewshot_cli.plots.tested import MetaTest, lines, sheet, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
@@ -54,15 +54,9 @@ def draw(run: Path) -> Figure:
     pictures = _examples(tested, pairs)
     row = ROW if pictures else PLAIN_ROW
     height = TOP + max(len(pairs), 1) * row + BOTTOM
-    figure = style.new(WIDTH, height)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0), aspect="equal")
-    axes.axis("off")
-    axes.text(LEFT, 0.22, tested.title, fontsize=11, va="center")
     amount = f"{wrong['count'].sum():,} of {table['count'].sum():,} queries were judged wrong"
     more = f"; the {MOST} most frequent of {len(wrong):,} pairs" if len(wrong) > MOST else ""
-    axes.text(LEFT, 0.5, f"{amount}{more}", fontsize=9, va="center")
+    figure, axes = sheet(WIDTH, height, LEFT, tested.title, f"{amount}{more}")
     if pairs.empty:
         return figure
     cell = NAME + GAP + (SIDE + GAP if pictures else 0)
@@ -92,7 +86,8 @@ def _pair(
         if pictures:
             stamp(axes, pictures[name], x, middle - SIDE / 2, SIDE, tested.config.data.invert)
             x += SIDE + GAP
-        axes.text(x, middle, _lines(name), fontsize=POINTS, va="center", parse_math=False)
+        words = "\n".join(lines(name, POINTS, NAME))
+        axes.text(x, middle, words, fontsize=POINTS, va="center", parse_math=False)
         x += NAME + GAP
         if name is one:
             axes.text(x, middle, "→", fontsize=11, va="center", ha="center")
@@ -114,12 +109,6 @@ def _bars(axes: Axes, pairs: pd.DataFrame, width: float) -> None:
     axes.set_xlabel("queries taken for the other class", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _lines(name: str) -> str:
-    """A class below its group, as a character below its alphabet."""
-    group, _, own = name.rpartition("/")
-    return "\n".join(fit(part, POINTS, NAME) for part in (group, own) if part)
 
 
 def _examples(tested: MetaTest, pairs: pd.DataFrame) -> dict[str, np.ndarray]:

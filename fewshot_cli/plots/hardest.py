@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from fewshot_cli.arguments import Picture, Run
 from fewshot_cli.compare import style
-from fewshot_cli.plots.tested import MetaTest, fit, stamp
+from fewshot_cli.plots.tested import MetaTest, fit, lines, sheet, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
     import numpy as np
@@ -63,18 +63,13 @@ def draw(run: Path) -> Figure:
         for task, table in inside.items()
     }
     grouped = bool((contents.group != "").any())
-    lines = 2 + int(any("/" in name for table in cells.values() for name in table["class"]))
-    row = images + lines * LINE + BELOW
+    rows = 2 + int(any("/" in name for table in cells.values() for name in table["class"]))
+    row = images + rows * LINE + BELOW
     height = TOP + sum(HEAD + math.ceil(len(table) / ACROSS) * row for table in cells.values())
-    figure = style.new(WIDTH, height + EDGE)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(height + EDGE, 0), aspect="equal")
-    axes.axis("off")
-    axes.text(EDGE, 0.22, tested.title, fontsize=11, va="center")
     shown = f"; of each class {SUPPORT} support image and {QUERY} query images" if pictures else ""
     what = f"The {len(tasks)} tasks with the lowest accuracy of {len(last):,}, as numbered in "
-    axes.text(EDGE, 0.5, f"{what}test_tasks.csv{shown}", fontsize=9, va="center")
+    told = f"{what}test_tasks.csv{shown}"
+    figure, axes = sheet(WIDTH, height + EDGE, EDGE, tested.title, told)
     y = TOP
     for task, table in cells.items():
         name = f", {fit(str(table.group.iloc[0]), 9, WIDTH / 2)}" if grouped else ""
@@ -97,8 +92,7 @@ def draw(run: Path) -> Figure:
 
 def _words(axes: Axes, name: str, accuracy: float, x: float, y: float) -> None:
     """The name of a class, below that of its group, and how many of its queries were right."""
-    group, _, own = name.rpartition("/")
-    parts = [fit(part, POINTS, CELL - 0.1) for part in (group, own) if part]
+    parts = lines(name, POINTS, CELL - 0.1)
     for place, line in enumerate([*parts, f"{accuracy:.0%} right"]):
         colour = style.COLOURS[1] if place == len(parts) and accuracy < 0.5 else "black"
         look: dict[str, Any] = {"fontsize": POINTS, "va": "center", "color": colour}

@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
+from fewshot_cli.compare import style
 from fewshot_cli.compare.tables import word
 from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import compose
@@ -106,6 +108,24 @@ class MetaTest:
                 f"{shown(self.directory.path)}: was tested on class {word(missing[0])}, which the "
                 "data does not have there now; expected the same data"
             )
+
+
+def sheet(width: float, height: float, left: float, title: str, line: str) -> tuple[Figure, Axes]:
+    """An empty picture under a title and a line, measured in inches from its upper left corner."""
+    figure = style.new(width, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    axes.axis("off")
+    axes.text(left, 0.22, title, fontsize=11, va="center")
+    axes.text(left, 0.5, line, fontsize=9, va="center")
+    return figure, axes
+
+
+def lines(name: str, points: float, inches: float) -> list[str]:
+    """A class below its group, as a character below its alphabet, each on one line so wide."""
+    group, _, own = name.rpartition("/")
+    return [fit(part, points, inches) for part in (group, own) if part]
 
 
 def fit(name: str, points: float, inches: float) -> str:

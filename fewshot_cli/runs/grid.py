@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fewshot_cli.runs.directory import RunDirectory, atomic, shown
+from fewshot_cli.runs.directory import RunDirectory, shown
 from fewshot_cli.settings import measure
 from fewshot_cli.settings.identity import plain
 from fewshot_cli.settings.measure import RMSE
@@ -27,17 +25,17 @@ class Grid:
     The same cells are the same file, which a grid that goes on fills up.
 
     Args:
-        evaluations: where the file goes.
+        run: whose checkpoint is tested; the file goes into its evaluations/.
         configs: of the cells.
         keys: in which they differ, `data` among them where it does.
     """
 
-    def __init__(self, evaluations: Path, configs: Sequence[Config], keys: Sequence[str]) -> None:
+    def __init__(self, run: RunDirectory, configs: Sequence[Config], keys: Sequence[str]) -> None:
         self.keys = list(keys)
         self.cells = [_values(config, self.keys) for config in configs]
         told = repr((self.keys, [list(cell.values()) for cell in self.cells]))
         name = hashlib.sha256(told.encode()).hexdigest()[:8]
-        self.csv = evaluations / f"grid_{name}.csv"
+        self.run, self.csv = run, run.path / "evaluations" / f"grid_{name}.csv"
         self.rows = dict[int, dict[str, Any]]()  # of the cells that are tested
 
     def label(self, cell: int) -> str:
@@ -54,11 +52,9 @@ class Grid:
             "seconds": summary["seconds"],
             "evaluation": directory.path.name,
         }
-        with atomic(self.csv) as file:
-            columns = [*self.keys, *TESTED, *FIGURES, "seconds", "evaluation"]
-            table = csv.DictWriter(file, columns, lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.content())
+        columns = [*self.keys, *TESTED, *FIGURES, "seconds", "evaluation"]
+        rows = ([row[column] for column in columns] for row in self.content())
+        self.run.write_table(self.csv, columns, rows)
 
     def content(self) -> list[dict[str, Any]]:
         """The rows, for scripts."""

@@ -16,14 +16,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 
-class LeadingStatistics(TorchFunctionMode):
-    """Inside this context, batch norm by a batch's statistics takes those of its first examples.
-
-    So it answers for the others one by one (the statistics "of the context" of Bronskill et al.
-    2020, TaskNorm, section 3).
+class _BatchNorm(TorchFunctionMode):
+    """Inside this context, `batch_norm` stands in the place of torch's own.
 
     Args:
-        examples: how many.
+        examples: what it counts by.
     """
 
     def __init__(self, examples: int) -> None:
@@ -33,11 +30,24 @@ class LeadingStatistics(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func is functional.batch_norm:
-            return self._batch_norm(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        chosen = self.batch_norm if func is functional.batch_norm else func
+        return chosen(*args, **(kwargs or {}))
 
-    def _batch_norm(
+    def batch_norm(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class LeadingStatistics(_BatchNorm):
+    """Inside this context, batch norm by a batch's statistics takes those of its first examples.
+
+    So it answers for the others one by one (the statistics "of the context" of Bronskill et al.
+    2020, TaskNorm, section 3).
+
+    Args:
+        examples: how many.
+    """
+
+    def batch_norm(
         self,
         x: Tensor,
         running_mean: Tensor | None,
@@ -79,16 +89,7 @@ def separate_batches(examples: int) -> Iterator[None]:
         batch_size.reset(before)
 
 
-class _SeparateStatistics(TorchFunctionMode):
-    def __init__(self, examples: int) -> None:
-        super().__init__()
-        self.examples = examples
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if func is not functional.batch_norm:
-            return func(*args, **(kwargs or {}))
-        x, *others = args
+class _SeparateStatistics(_BatchNorm):
+    def batch_norm(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         batches = x.split(self.examples)
-        return torch.cat([func(batch, *others, **(kwargs or {})) for batch in batches])
+        return torch.cat([functional.batch_norm(each, *others, **named) for each in batches])

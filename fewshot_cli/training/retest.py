@@ -105,7 +105,7 @@ class Retest:
         order = sorted(range(len(configs)), key=lambda cell: repr(configs[cell].data))
         for cell in reversed(order):
             self.prepare(configs[cell])
-        grid = Grid(self.evaluations, configs, keys)
+        grid = Grid(self.trained, configs, keys)
         with Progress("Grid", len(configs), "cells") as progress:
             for cell in order:
                 setup, iteration = self.prepare(configs[cell])

@@ -166,7 +166,7 @@ def _meta_train(
     first, latest = state.iteration + 1, dict[str, str]()
     save, ranks = Saver(setup, directory, state), algorithm.acceleration.ranks
     limit: str | None = None
-    pruned, measure = False, config.data.measure
+    measure = config.data.measure
     limited = config.limits != LimitsConfig()
 
     def told_to_stop() -> bool:
@@ -177,15 +177,12 @@ def _meta_train(
         ranks.tell(told_to_stop)
         progress.begin_at(state.iteration)
         while state.iteration < iterations or state.to_validate:
-            if pruned:
-                limit = limits.PRUNED
-                say(f"Meta-training ends at iteration {state.iteration} of {iterations}: {limit}")
-                break
             # By the first rank's clock, so that all of them stop in the same iteration.
-            if limited and (limit := ranks.first(lambda: state.limit(config))):
+            if limit is None and limited and (limit := ranks.first(lambda: state.limit(config))):
                 if state.best is None:  # nothing was validated yet, and something must be tested
                     save.best()
                 save.last()
+            if limit is not None:
                 say(f"Meta-training ends at iteration {state.iteration} of {iterations}: {limit}")
                 break
             if not state.to_validate:  # else a stop came before or in the meta-validation
@@ -207,8 +204,9 @@ def _meta_train(
                     valid = _validate(setup, directory, state, save, told_to_stop)
                     latest["valid"] = f"{valid:{measure.short}}"
                     goodness = measure.goodness(valid)
-                    if ranks.first(partial(judge, state.iteration, goodness)):
-                        pruned = state.iteration < iterations
+                    poor = ranks.first(partial(judge, state.iteration, goodness))
+                    if poor and state.iteration < iterations:
+                        limit = limits.PRUNED
                 except StoppedError:
                     stop = ranks.any(signals.is_there())  # else it is a limit
                     save.last()

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from fewshot_cli.plots import confusion
 from fewshot_cli.settings.compose import changed_config
-from fewshot_cli.settings.errors import UserError
 from fewshot_cli.training.setup import prepare
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -73,11 +72,3 @@ def test_where_all_is_right_it_says_so(letters: Path, tmp_path: Path) -> None:
     figure = confusion.draw(run)
     assert len(figure.axes) == 1
     assert figure.axes[0].texts[1].get_text().startswith("0 of ")
-
-
-def test_other_data_than_was_tested_is_refused(letters: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(letters, tmp_path / "run")
-    path = run / "test_confusions.csv"
-    path.write_text(path.read_text().replace("U+", "V+"))
-    with pytest.raises(UserError, match="which the data does not have there now; expected the sam"):
-        confusion.draw(run)

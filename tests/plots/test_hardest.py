@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 from fewshot_cli.plots import hardest
 from fewshot_cli.plots.trained import meta_test_tasks
 from fewshot_cli.settings.compose import changed_config
-from fewshot_cli.settings.errors import UserError
 from fewshot_cli.training.setup import prepare
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -75,11 +73,3 @@ def test_of_many_classes_the_hardest_are_shown(
     heads = [text.get_text() for text in figure.axes[0].texts if text.get_text()[:5] == "task "]
     assert all(head.endswith(" right, the 2 hardest of 3 classes") for head in heads)
     assert len(figure.axes[0].images) == 2 * 3 * hardest.TASKS
-
-
-def test_other_data_than_was_tested_is_refused(letters: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(letters, tmp_path / "run")
-    path = run / "test_contents.csv"
-    path.write_text(path.read_text().replace("U+", "V+"))
-    with pytest.raises(UserError, match="which the data does not have there now; expected the sam"):
-        hardest.draw(run)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from fewshot_cli.plots import confusion, hardest
 from fewshot_cli.plots.confusion import COLUMNS
 from fewshot_cli.plots.tested import MetaTest, fit
 from fewshot_cli.settings.errors import UserError
@@ -48,3 +50,17 @@ def test_a_test_of_an_earlier_release_says_the_way_out(letters: Path, tmp_path: 
         tested.directory.test_tasks.write_bytes(content)
         with pytest.raises(UserError, match=r"tasks\.csv: expected the columns task, acc"):
             tested.read(tested.directory.test_tasks, ["task", "accuracy"])
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [(confusion.draw, "test_confusions.csv"), (hardest.draw, "test_contents.csv")],
+)
+def test_other_data_than_was_tested_is_refused(
+    letters: Path, tmp_path: Path, draw: Callable[[Path], Figure], name: str
+) -> None:
+    path = shutil.copytree(letters, tmp_path / "run") / name
+    path.write_text(path.read_text().replace("U+", "V+"))
+    with pytest.raises(UserError, match="which the data does not have there now; expected the sam"):
+        draw(path.parent)
