@@ -53,7 +53,7 @@ def runs(directory: Path, where: Mapping[str, str], sort: str) -> list[Row]:
     ]
     columns = [*_row(found[0], now)]
     if sort not in columns:
-        raise UserError(f"--sort {sort}: expected {nearest(sort, columns)}")
+        raise UserError(f"--sort {sort}: expected {nearest(sort, columns, len(columns))}")
     order: Callable[[tuple[Run, Row]], Any] = (
         _by_figure if sort == "figure" else lambda pair: _least_first(pair[1][sort])
     )

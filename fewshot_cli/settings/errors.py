@@ -22,10 +22,14 @@ def in_short(error: object) -> str:
     return one_line(error)[:LONGEST]
 
 
-def nearest(wrong: str, choices: Iterable[str]) -> str:
-    """What to offer for a wrong word: the closest choices, or all where none is close."""
+def nearest(wrong: str, choices: Iterable[str], most: int = MANY) -> str:
+    """What to offer for a wrong word: the closest choices, or all where none is close.
+
+    Args:
+        most: of more than so many, where they are shown is told instead.
+    """
     known = sorted(set(choices))
     close = get_close_matches(wrong, known, n=3)
     if close:
         return " or ".join(close)
-    return ", ".join(known) if len(known) <= MANY else "what `fewshot ls` and `--cfg job` show"
+    return ", ".join(known) if len(known) <= most else "what `fewshot ls` and `--cfg job` show"

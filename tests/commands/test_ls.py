@@ -128,6 +128,7 @@ def test_runs_are_sorted_and_filtered(
     [
         (["runs", "gone"], "gone: expected a folder of runs or sweeps"),
         (["runs", "--sort", "figur"], "--sort figur: expected figure"),
+        (["runs", "--sort", "x"], "--sort x: expected age, algo, ci95, data, error, figure, group"),
         (["runs", "--where", "tag"], "--where tag: expected KEY=VALUE"),
         (["runs", "--where", "algoo=maml"], "--where algoo: no setting"),
         (["algo", "--sort", "age"], "DIR, --sort and --where: are of runs"),
