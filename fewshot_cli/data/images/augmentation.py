@@ -1,4 +1,4 @@
-"""Training images changed a little at each draw: warped all at once, or by torchvision one by one."""
+"""Training images changed a little at each draw: all at once, or one by one by torchvision."""
 
 from __future__ import annotations
 
