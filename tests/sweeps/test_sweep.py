@@ -104,6 +104,24 @@ def test_keys_of_the_earlier_launcher_for_ray_name_those_of_now(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        ("hydra.sweeper.sampler.seed=3", "seed"),
+        ("hydra/sweeper/sampler=random", "sampler"),
+        ("hydra.sweeper.direction=maximize", "max_batch_size, n_jobs, n_trials, pruner, sampler,"),
+    ],
+)
+def test_keys_of_hydras_own_plugin_for_optuna_name_those_of_now(
+    fewshot: Command, earlier: str, now: str
+) -> None:
+    done = fewshot("train", "-m", *SMOKE, "hydra/sweeper=optuna", earlier)
+    key = earlier.partition("=")[0]
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fewshot: {key}: no such key; of hydra.sweeper, expected {now}")
+    assert done.stderr.count("\n") == 1
+
+
 RAY = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra ray is not installed: `make extras` does it"
 )
