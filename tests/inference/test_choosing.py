@@ -53,6 +53,7 @@ def test_outputs_that_are_not_finite_lose() -> None:
     assert good.order < bad.order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_the_accuracy_is_that_of_models_that_never_saw_the_image(
     tmp_path: Path, own_cache: None, support: Path, together: bool

@@ -90,6 +90,7 @@ def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: st
     assert 0 < sum(of_two) < 6
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_command_that_was_killed_go_to_the_other(
     sweep: Sweeps, tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_a_ray_that_cannot_be_had_is_one_line(
     assert not jobs(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_optuna_searches_and_goes_on(fewshot: Command, tmp_path: Path) -> None:
     words = ["train", "-m", *SMOKE, "hydra/sweeper=optuna", "sweep.dir=s"]
     words += ["algo.inner_lr=tag(log,interval(0.01,1))", "hydra.sweeper.n_trials=2"]
@@ -232,6 +233,7 @@ def test_a_killed_worker_warns_of_nothing_and_each_line_says_whose_it_is(
     assert {line.partition("Meta-training")[0] for line in ends} == {"[seed=1] ", "[seed=2] "}
 
 
+@pytest.mark.slow
 def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
     """One diverges, one is killed whenever it runs, and the data of one go away."""
     roots = {name: tmp_path / ("gone" if name == "h" else "here") for name in "abcdefghi"}
@@ -288,6 +290,7 @@ def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
     assert (table.status == "failed").sum() == 3
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_once_goes_on(tmp_path: Path, cache_dir: Path) -> None:
     """Also where it is the only one."""
     sweep = subprocess.Popen(
