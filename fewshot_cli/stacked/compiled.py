@@ -23,6 +23,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 Function = Callable[..., tuple[Tensor, ...]]
 
 TRIALS = 5
+# What calls the kernels is compiled too, and looks at no tensor's layout: `Compiled` has done so.
+ON_CPU = {"cpp_wrapper": True, "size_asserts": False}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Compilation:
 
 
 class Compiled:
-    """`function` of tensors, compiled once for each set of shapes that it meets.
+    """`function` of tensors, compiled once for each set of shapes and layouts that it meets.
 
     Tensors that the function takes from elsewhere, as a network's weights, are read anew at each
     call, so they may change in place.
@@ -51,8 +53,7 @@ class Compiled:
         self.compilations: list[Compilation] = []
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        # What moves always lies alike.
-        layout = tuple((tensor.shape, tensor.stride()) for tensor in given[self.moves :])
+        layout = tuple((tensor.shape, tensor.stride()) for tensor in given)
         if layout not in self.graphs:
             self.graphs[layout] = self._compile(given)
         with torch.no_grad():
@@ -66,7 +67,10 @@ class Compiled:
         with torch.no_grad(), _quiet():
             with torch.enable_grad():
                 graph = make_fx(self._moving, {torch.ops.aten.bmm.default: _product})(*given)
-            compiled: Function = torch._inductor.compile(graph, list(given))
+            for node in graph.graph.nodes:  # shapes as traced, which Inductor finds again itself
+                node.meta.pop("val", None)
+            options = ON_CPU if given[0].device.type == "cpu" else None
+            compiled: Function = torch._inductor.compile(graph, list(given), options)
             compiled(*given)
             seconds = time.monotonic() - start
             after = _seconds(lambda: compiled(*given))
