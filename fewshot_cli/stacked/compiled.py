@@ -65,10 +65,15 @@ class Compiled:
         # Tracing and trying it move copies.
         given = *(tensor.clone() for tensor in given[: self.moves]), *given[self.moves :]
         with torch.no_grad(), _quiet():
+            # On tensors without values, of which Inductor's cache wants to know the shapes.
+            trace = make_fx(
+                self._moving,
+                {torch.ops.aten.bmm.default: _product},
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
+            )
             with torch.enable_grad():
-                graph = make_fx(self._moving, {torch.ops.aten.bmm.default: _product})(*given)
-            for node in graph.graph.nodes:  # shapes as traced, which Inductor finds again itself
-                node.meta.pop("val", None)
+                graph = trace(*given)
             options = ON_CPU if given[0].device.type == "cpu" else None
             compiled: Function = torch._inductor.compile(graph, list(given), options)
             compiled(*given)
