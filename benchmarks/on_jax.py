@@ -79,6 +79,7 @@ def maml(
         nonlocal state
         state, values = compiled(state, batch)
         values.block_until_ready()
-        return state[0]
+        after: Weights = state[0]
+        return after
 
     return call

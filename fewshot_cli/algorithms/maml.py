@@ -116,14 +116,13 @@ class MAML(MetaLearner):
     def _at(self, values: Sequence[Tensor]) -> Iterator[None]:
         """Inside the `with`, other tensors stand in the place of theta, in the network too."""
         theta, net = self.weights, PerTask(self.net)
-        others = self.net.learning[len(theta) :]  # a head that each task makes for itself
         # No Parameters, which would be constants of what is compiled.
         self.weights = [cast(nn.Parameter, value.detach().requires_grad_()) for value in values]
-        net.hold([*self.weights, *others])
+        net.hold(list[Tensor](self.weights))
         try:
             yield
         finally:
-            net.hold([*theta, *others])
+            net.hold(list[Tensor](theta))
             self.weights = theta
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:

@@ -18,7 +18,10 @@ from typing import Any
 import torch
 import torch._inductor
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 Function = Callable[..., tuple[Tensor, ...]]
 
@@ -65,17 +68,13 @@ class Compiled:
         # Tracing and trying it move copies.
         given = *(tensor.clone() for tensor in given[: self.moves]), *given[self.moves :]
         with torch.no_grad(), _quiet():
-            # On tensors without values, of which Inductor's cache wants to know the shapes.
-            trace = make_fx(
-                self._moving,
-                {torch.ops.aten.bmm.default: _product},
-                tracing_mode="fake",
-                _allow_non_fake_inputs=True,
-            )
             with torch.enable_grad():
-                graph = trace(*given)
+                graph = make_fx(self._moving, {torch.ops.aten.bmm.default: _product})(*given)
+            for node in graph.graph.nodes:  # shapes as traced, which Inductor finds again itself
+                node.meta.pop("val", None)
             options = ON_CPU if given[0].device.type == "cpu" else None
-            compiled: Function = torch._inductor.compile(graph, list(given), options)
+            with _keepable():
+                compiled: Function = torch._inductor.compile(graph, list(given), options)
             compiled(*given)
             seconds = time.monotonic() - start
             after = _seconds(lambda: compiled(*given))
@@ -88,6 +87,12 @@ class Compiled:
             for old, new in zip(given, results[: self.moves], strict=False):
                 old.copy_(new)
         return results[self.moves :]
+
+
+def _keepable() -> contextlib.AbstractContextManager[object]:
+    """Inside it, Inductor keeps the code for other processes, which it asks a `ShapeEnv` for."""
+    shapes = FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)
+    return tracing(TracingContext(shapes))
 
 
 def _product(a: Tensor, b: Tensor) -> Any:

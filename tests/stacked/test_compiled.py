@@ -78,7 +78,6 @@ def trained(
     [
         (["algo=maml", "algo.meta_clip=0.001", "algo.backbone_lr=0.001"], 100),
         (["algo=fomaml", "algo.meta_optimizer=sgd", "algo.meta_lr=0.1"], 100),
-        (["algo=maml", "algo.head=prototypes"], 100),
         (["algo=maml", "algo.learn_rates=true"], 100),
         (["algo=maml"], 2),
     ],
