@@ -18,9 +18,11 @@ section 3); `head=shared` gives every class the one row that is learned (UNICORN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,9 @@ from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.recompute import recomputed
 from fewshot_cli.stacked.stacking import PerTask
 
+if TYPE_CHECKING:  # it imports what compiles
+    from fewshot_cli.stacked.compiled import Compiled
+
 
 @dataclass
 class MAMLConfig(AlgoConfig):
@@ -60,11 +65,15 @@ class MAML(MetaLearner):
         weights = [*(net.learning if learned_head else net.learning[:-2]), *self.alphas]
         super().__init__(net, config, iterations, acceleration, weights)
         self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
+        self.whole_update: Compiled | None = None
         if acceleration.compile:
             # Here, since a second goes into importing what compiles.
             from fewshot_cli.stacked.compiled import Compiled
 
             self.meta_gradient = Compiled(self._meta_gradient)
+            if acceleration.ranks.size == 1 and not self.alphas:
+                moves = len(self.meta_optimizer.tensors())
+                self.whole_update = Compiled(partial(self._whole_update, moves), moves)
 
     def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
         """learn2learn's wrapper of what the inner loop moves."""
@@ -75,9 +84,49 @@ class MAML(MetaLearner):
         rates = torch.full((self.steps,), config.inner_lr)
         return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        """Move theta once.
+
+        Compiled, with the meta-optimiser's step in the same code, where one process adapts to all
+        tasks at once; if not, and with learned rates, the meta-gradient alone is compiled.
+        """
+        if self.whole_update is None or self.units(len(tasks)) > 1:
+            return super().meta_update(tasks, generator)
+        optimizer = self.meta_optimizer
+        given = *optimizer.tensors(), optimizer.rates(), *tensors_of(tasks)
+        loss, accuracy, finite = self.whole_update(*given)
+        optimizer.stepped_to(loss, finite)
+        return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
+
+    def _whole_update(self, moves: int, *given: Tensor) -> tuple[Tensor, ...]:
+        """The meta-optimiser's state after a meta-update; losses; accuracies; all finite or not.
+
+        Args:
+            moves: how many of the tensors are that state; learning rates and tasks come behind.
+        """
+        optimizer = self.meta_optimizer
+        state, (rates, *tasks) = given[:moves], given[moves:]
+        with self._at(state[: len(self.weights)]):
+            *gradient, loss, accuracy = self._meta_gradient(*tasks)
+        mean = [part / len(loss) for part in gradient]
+        after, finite = optimizer.stepped(list(state), mean, loss, rates)
+        return *after, loss, accuracy, finite
+
+    @contextmanager
+    def _at(self, values: Sequence[Tensor]) -> Iterator[None]:
+        """Inside the `with`, other tensors stand in the place of theta, in the network too."""
+        theta, net = self.weights, PerTask(self.net)
+        # No Parameters, which would be constants of what is compiled.
+        self.weights = [cast(nn.Parameter, value.detach().requires_grad_()) for value in values]
+        net.hold(list[Tensor](self.weights))
+        try:
+            yield
+        finally:
+            net.hold(list[Tensor](theta))
+            self.weights = theta
+
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        unit = [] if tasks.unit is None else [tasks.unit]
-        *gradient, loss, accuracy = self.meta_gradient(*tasks.fields(), *unit)
+        *gradient, loss, accuracy = self.meta_gradient(*tensors_of(tasks))
         self.add(gradient, share=1 / count)
         return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
 
@@ -203,6 +252,10 @@ def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:
 
 
 # What is compiled takes and gives tensors alone.
+
+
+def tensors_of(tasks: TaskBatch) -> list[Tensor]:
+    return [*tasks.fields(), *([] if tasks.unit is None else [tasks.unit])]
 
 
 def of_tensors(*given: Tensor) -> TaskBatch:

@@ -129,6 +129,10 @@ def _check_acceleration(config: Config) -> None:
     algo = config.algo
     if config.compile and not algo.compilable:
         raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
+    if config.compile and algo.head is not Head.own:  # whose rows are as many as labels say
+        raise UserError(
+            f"compile=true: not with algo.head={algo.head.value}; expected algo.head=own"
+        )
     if config.recompute and (algo.first_order or not algo.compilable):
         raise UserError(
             f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "

@@ -245,3 +245,31 @@ def test_learned_rates_move_along_their_gradient(chunk: int) -> None:
     learner.meta_update(tasks, torch.Generator())
     change = before - torch.cat([alpha.detach() for alpha in learner.alphas])
     assert torch.allclose(change, torch.tensor(numeric, dtype=DOUBLE), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_what_is_compiled_is_learn2learn_s_loop_and_torch_s_adam(
+    first_order: bool, steps: int
+) -> None:
+    """As a function, before it is compiled: tests/stacked/test_compiled.py has it compiled."""
+    tasks, nets = image_tasks(dtype=DOUBLE), [net_for("mlp") for _ in range(2)]
+    settings = config(
+        *(f"algo={'fomaml' if first_order else 'maml'}", f"algo.inner_steps={steps}"),
+        *("algo.inner_lr=0.1", "algo.meta_schedule=constant"),
+    ).algo
+    learner = maml.MAML(nets[0], settings, 10, Acceleration(compile=True))
+    optimizer = learner.meta_optimizer
+    theirs = torch.optim.Adam(nets[1].parameters(), settings.meta_lr)
+    for _ in range(2):
+        given = *optimizer.tensors(), optimizer.rates(), *maml.tensors_of(tasks)
+        after = learner._whole_update(len(optimizer.tensors()), *given)
+        for old, new in zip(optimizer.tensors(), after, strict=False):
+            old.copy_(new)
+        gradient = learn2learn_gradient(nets[1], tasks, first_order, steps)
+        for weight, part in zip(nets[1].parameters(), gradient, strict=True):
+            weight.grad = part
+        theirs.step()
+        assert bool(after[-1])
+    for mine, other in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.allclose(mine, other, rtol=1e-9, atol=1e-12)
