@@ -16,6 +16,7 @@ from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule, Statistics
 from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
+from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.ranks import Together
 from fewshot_cli.stacked.statistics import LeadingStatistics
 
@@ -231,7 +232,7 @@ class MetaOptimizer:
             groups = [
                 {"params": part, "lr": lr} for part, lr in zip(parts, rates, strict=True) if part
             ]
-        kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
+        kind = Adam if config.meta_optimizer is Optimizer.adam else SGD
         self.optimizer: torch.optim.Optimizer = kind(groups, lr=config.meta_lr, fused=True)
 
         def share(step: int) -> float:

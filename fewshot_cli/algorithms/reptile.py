@@ -21,6 +21,7 @@ from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.learn2learn import clone_module, detach_module
+from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.stacking import PerTask
 
 
@@ -94,8 +95,8 @@ class Reptile(MetaLearner):
     def _optimizer(self, phis: list[Tensor]) -> torch.optim.Optimizer:
         lr = self.config.inner_lr
         if self.config.inner_optimizer is Optimizer.sgd:
-            return torch.optim.SGD(phis, lr=lr)
-        adam = torch.optim.Adam(phis, lr=lr, betas=(0.0, 0.999), fused=True)
+            return SGD(phis, lr=lr)
+        adam = Adam(phis, lr=lr, betas=(0.0, 0.999), fused=True)
         for phi, carried in zip(phis, self.carried, strict=False):
             adam.state[phi] = {
                 "step": carried["step"].clone(),
