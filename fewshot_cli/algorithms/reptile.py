@@ -83,10 +83,14 @@ class Reptile(MetaLearner):
         yield phi, optimizer
         images = tasks.support_y.shape[1]
         order = mini_batches(len(tasks), images, steps, batch, generator)
-        rows = torch.arange(len(tasks))[:, None]
+        first = images * torch.arange(len(tasks))[:, None]
         for step in range(steps):
-            x = tasks.support_x[rows, order[:, step]]
-            y = tasks.support_y[rows, order[:, step]]
+            chosen = (first + order[:, step]).flatten().to(tasks.support_y.device)
+            # Whole examples, where an index for each dimension would look up every number.
+            x, y = (
+                each.flatten(0, 1).index_select(0, chosen).unflatten(0, (len(tasks), -1))
+                for each in (tasks.support_x, tasks.support_y)
+            )
             optimizer.zero_grad()
             losses(phi(x), y).sum().backward()
             optimizer.step()
