@@ -15,8 +15,9 @@ from fewshot_cli.data.task import Scores, TaskBatch
 from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule, Statistics
-from fewshot_cli.stacked import optimizers
+from fewshot_cli.stacked import optimizer_step
 from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
+from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.ranks import Together
 from fewshot_cli.stacked.statistics import LeadingStatistics
 
@@ -232,7 +233,7 @@ class MetaOptimizer:
             groups = [
                 {"params": part, "lr": lr} for part, lr in zip(parts, rates, strict=True) if part
             ]
-        kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
+        kind = Adam if config.meta_optimizer is Optimizer.adam else SGD
         self.optimizer: torch.optim.Optimizer = kind(groups, lr=config.meta_lr, fused=True)
 
         def share(step: int) -> float:
@@ -262,7 +263,7 @@ class MetaOptimizer:
 
     def tensors(self) -> list[Tensor]:
         """All that a step moves, the weights first."""
-        return optimizers.state_of(self.optimizer, list(self.weights))
+        return optimizer_step.state_of(self.optimizer, list(self.weights))
 
     def rates(self) -> Tensor:
         """The learning rates of the next step, one a group, in float64."""
@@ -293,7 +294,7 @@ class MetaOptimizer:
             for weight in group["params"]
         }
         each = [rate_of[id(weight)] for weight in self.weights]
-        moved = optimizers.stepped(self.optimizer, state, gradient, each)
+        moved = optimizer_step.stepped(self.optimizer, state, gradient, each)
         kept = [torch.where(finite, new, old) for new, old in zip(moved, state, strict=True)]
         return kept, finite
 

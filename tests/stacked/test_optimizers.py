@@ -1,52 +1,69 @@
-"""A step as a function against torch's own optimisers."""
-
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fewshot_cli.stacked import optimizers
 
+Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+SIDES: dict[str, list[Optimizer]] = {
+    "Adam": [
+        lambda weights: torch.optim.Adam(weights, lr=0.1, fused=True),
+        lambda weights: optimizers.Adam(weights, lr=0.1, fused=True),
+    ],
+    "SGD": [
+        lambda weights: torch.optim.SGD(weights, lr=0.1, fused=True),
+        lambda weights: optimizers.SGD(weights, lr=0.1, fused=True),
+    ],
+}
 
-def weights() -> list[nn.Parameter]:
-    drawn = torch.Generator().manual_seed(0)
-    return [
-        nn.Parameter(torch.randn(shape, generator=drawn, dtype=torch.float64))
-        for shape in ((3, 2), (3,))
-    ]
+
+def weight() -> Tensor:
+    return torch.linspace(-1, 1, 5).requires_grad_()
 
 
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
-def test_steps_are_torch_s_and_its_optimiser_goes_on_from_them(kind: Any) -> None:
-    theirs, ours = weights(), weights()
-    groups = [{"params": [weight]} for weight in theirs], [{"params": [each]} for each in ours]
-    rates = 0.1, 0.02
-    optimizer, of_ours = (kind(each, lr=0.1, fused=True) for each in groups)
-    for each in (optimizer, of_ours):
-        each.param_groups[1]["lr"] = rates[1]
-    drawn = torch.Generator().manual_seed(1)
-    for update in range(5):
-        gradient = [torch.randn(w.shape, generator=drawn, dtype=torch.float64) for w in theirs]
-        for mine, other, part in zip(ours, theirs, gradient, strict=True):
-            mine.grad, other.grad = part, part.clone()
+def moved(made: Optimizer, state: dict[str, object] | None = None) -> tuple[Tensor, object]:
+    """A weight after two steps, and the optimiser's state."""
+    moving = weight()
+    optimizer = made([moving])
+    if state is not None:
+        optimizer.load_state_dict(copy.deepcopy(state))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 4)
+    for _ in range(2):
+        optimizer.zero_grad()
+        moving.square().sum().backward()
         optimizer.step()
-        if update == 3:  # torch's own finds its state as it would have left it
-            of_ours.step()
-        else:
-            state = optimizers.state_of(of_ours, ours)
-            with_rates = [torch.tensor(rate, dtype=torch.float64) for rate in rates]
-            after = optimizers.stepped(of_ours, state, gradient, with_rates)
-            for old, new in zip(state, after, strict=True):
-                old.copy_(new)
-        for mine, other in zip(ours, theirs, strict=True):
-            assert torch.allclose(mine, other, rtol=1e-12, atol=1e-14)
-    saved, own = of_ours.state_dict()["state"], optimizer.state_dict()["state"]
-    assert saved.keys() == own.keys()
-    for place, of_weight in own.items():
-        assert saved[place].keys() == of_weight.keys()
-        for name, value in of_weight.items():
-            assert saved[place][name].dtype == value.dtype
-            assert torch.allclose(saved[place][name], value, rtol=1e-12, atol=1e-14)
+        schedule.step()
+    assert moving.requires_grad
+    return moving.detach(), optimizer.state_dict()
+
+
+@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
+def test_the_same_bits_as_torch(sides: list[Optimizer]) -> None:
+    (theirs, their_state), (ours, our_state) = (moved(side) for side in sides)
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, weight())
+    assert str(our_state) == str(their_state)
+
+
+@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
+def test_each_goes_on_from_the_others_state(sides: list[Optimizer]) -> None:
+    theirs, ours = sides
+    _, state = moved(theirs)
+    assert isinstance(state, dict)
+    assert torch.equal(moved(ours, state)[0], moved(theirs, state)[0])
+
+
+def test_hooks_hear_of_steps() -> None:
+    heard = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: heard.append(optimizer))
+    try:
+        moved(SIDES["Adam"][1])
+    finally:
+        hook.remove()
+    assert [type(each) for each in heard] == [optimizers.Adam] * 2
