@@ -93,7 +93,8 @@ class MAML(MetaLearner):
         if self.whole_update is None or self.units(len(tasks)) > 1:
             return super().meta_update(tasks, generator)
         optimizer = self.meta_optimizer
-        given = *optimizer.tensors(), optimizer.rates(), *tensors_of(tasks)
+        told = optimizer.rates(), self._shares_of_steps()
+        given = *optimizer.tensors(), *told, *tensors_of(tasks)
         loss, accuracy, finite = self.whole_update(*given)
         optimizer.stepped_to(loss, finite)
         return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
@@ -102,12 +103,13 @@ class MAML(MetaLearner):
         """The meta-optimiser's state after a meta-update; losses; accuracies; all finite or not.
 
         Args:
-            moves: how many of the tensors are that state; learning rates and tasks come behind.
+            moves: how many of the tensors are that state; learning rates, the steps' shares and
+                tasks come behind.
         """
         optimizer = self.meta_optimizer
-        state, (rates, *tasks) = given[:moves], given[moves:]
+        state, (rates, shares, *tasks) = given[:moves], given[moves:]
         with self._at(state[: len(self.weights)]):
-            *gradient, loss, accuracy = self._meta_gradient(*tasks)
+            *gradient, loss, accuracy = self._meta_gradient(shares, *tasks)
         mean = [part / len(loss) for part in gradient]
         after, finite = optimizer.stepped(list(state), mean, loss, rates)
         return *after, loss, accuracy, finite
@@ -126,28 +128,32 @@ class MAML(MetaLearner):
             self.weights = theta
 
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        *gradient, loss, accuracy = self.meta_gradient(*tensors_of(tasks))
+        told = self._shares_of_steps(), *tensors_of(tasks)
+        *gradient, loss, accuracy = self.meta_gradient(*told)
         self.add(gradient, share=1 / count)
         return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
 
-    def _meta_gradient(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def _meta_gradient(self, shares: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
         tasks = of_tensors(*given)
-        shares = self._shares_of_steps()
+        # What is compiled has all steps for good, in the end with shares of 0.
+        iteration = 0 if self.acceleration.compile else self.meta_optimizer.iteration
+        early = iteration < self.config.multi_step
         total: Tensor | float = 0.0
         for step, phi in self._inner_loop(tasks):
-            if shares[step]:
+            if step == self.steps or (early and step):
                 outputs = answers(phi, tasks, self.net)
                 total = total + shares[step] * losses(outputs, tasks.query_y).sum()
         assert isinstance(total, Tensor)
         gradient = torch.autograd.grad(total, self.weights)
         return *gradient, *scored(outputs, tasks)
 
-    def _shares_of_steps(self) -> list[float]:
+    def _shares_of_steps(self) -> Tensor:
         """How much each phi_j's query loss counts, j = 0..k: at first alike, at last phi_k's."""
         left = max(0.0, 1 - self.meta_optimizer.iteration / max(1, self.config.multi_step))
         early = left / self.steps if self.config.multi_step else 0.0
-        return [0.0, *[early] * (self.steps - 1), 1 - early * (self.steps - 1)]
+        shares = [0.0, *[early] * (self.steps - 1), 1 - early * (self.steps - 1)]
+        return self.weights[0].new_tensor(shares)
 
     def _inner_loop(self, tasks: TaskBatch) -> Iterable[tuple[int, Learner]]:
         """phi_j with its j, as the meta-gradient needs it."""

@@ -262,7 +262,8 @@ def test_what_is_compiled_is_learn2learn_s_loop_and_torch_s_adam(
     optimizer = learner.meta_optimizer
     theirs = torch.optim.Adam(nets[1].parameters(), settings.meta_lr)
     for _ in range(2):
-        given = *optimizer.tensors(), optimizer.rates(), *maml.tensors_of(tasks)
+        told = optimizer.rates(), learner._shares_of_steps()
+        given = *optimizer.tensors(), *told, *maml.tensors_of(tasks)
         after = learner._whole_update(len(optimizer.tensors()), *given)
         for old, new in zip(optimizer.tensors(), after, strict=False):
             old.copy_(new)

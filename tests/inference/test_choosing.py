@@ -85,6 +85,7 @@ def test_the_accuracy_is_that_of_models_that_never_saw_the_image(
         assert f"{right / 18:.1%}" == f"{expected}%"
 
 
+@pytest.mark.slow
 def test_the_model_is_that_of_the_setting_chosen_and_the_same_each_time(
     tmp_path: Path, own_cache: None, support: Path
 ) -> None:

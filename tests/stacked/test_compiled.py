@@ -78,7 +78,8 @@ def trained(
     [
         (["algo=maml", "algo.meta_clip=0.001", "algo.backbone_lr=0.001"], 100),
         (["algo=fomaml", "algo.meta_optimizer=sgd", "algo.meta_lr=0.1"], 100),
-        (["algo=maml", "algo.learn_rates=true"], 100),
+        (["algo=maml", "algo.learn_rates=true", "algo.multi_step=3"], 100),
+        (["algo=maml", "algo.multi_step=2"], 100),
         (["algo=maml"], 2),
     ],
 )
