@@ -245,6 +245,12 @@ class Augment:
     colour: float = key(
         0.0, least=0, most=1, help="share by which brightness, contrast and saturation change"
     )
+    warp: float = key(
+        0.0,
+        least=0,
+        most=1,
+        help="share of its size by which an image is turned, stretched, sheared and moved",
+    )
 
 
 @dataclass

@@ -211,7 +211,7 @@ def test_a_checkpoint_that_says_nothing_of_meta_validation_comes_after_it(
 def test_augmented_images_are_the_same_after_a_stop(
     tmp_path: Path, cache_dir: Path, stop_in: StopIn
 ) -> None:
-    augment = ("flip=true", "crop=2", "colour=0.3")
+    augment = ("flip=true", "crop=2", "colour=0.3", "warp=0.1")
     chosen = config(
         *("model=mlp", "algo=maml", *choosing("folder", tmp_path), *TINY, *LENGTH),
         *(f"data.augment.{each}" for each in augment),

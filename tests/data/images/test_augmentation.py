@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_cli.data.images.augmentation import build
+from fewshot_cli.data.images.augmentation import build, warped
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import TaskShape
 from fewshot_cli.settings.schema import Augment
@@ -66,8 +66,21 @@ def test_grey_images_too() -> None:
     assert augment(images()[:, :1], generator()).shape == (40, 1, SIZE, SIZE)
 
 
+def test_a_warp_moves_what_is_there_as_its_six_numbers_say() -> None:
+    size, share = 33, 0.2
+    at = (torch.arange(float(size)) * 2 + 1) / size - 1  # of the pixels, -1 to 1
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    # Pixels that say where they are: what comes out says from where each came.
+    came = warped(torch.stack([x, y])[None].expand(50, -1, -1, -1), share, generator())
+    maps = 2 * torch.rand(50, 2, 3, generator=generator()) - 1
+    here = torch.stack([x, y, torch.ones_like(x)])
+    expected = here[None, :2] + share * torch.einsum("bij,jhw->bihw", maps, here)
+    expected = expected.clamp(float(at[0]), float(at[-1]))  # beyond the edge: as at the edge
+    torch.testing.assert_close(came, expected, atol=1e-5, rtol=0)
+
+
 def test_the_same_draws_again_and_torch_s_own_left_alone() -> None:
-    everything = Augment(flip=True, crop=2, colour=0.3)
+    everything = Augment(flip=True, crop=2, colour=0.3, warp=0.1)
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
