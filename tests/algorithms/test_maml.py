@@ -194,9 +194,9 @@ def test_multi_step_counts_the_query_loss_of_every_step_and_at_last_the_last_one
     assert torch.allclose(-moved(trained("algo.multi_step=4")), expected, rtol=1e-9, atol=1e-12)
 
     learner = trained("algo.multi_step=4")
-    assert learner._shares_of_steps() == pytest.approx([0, 0.25, 0.25, 0.5])
+    assert learner._shares_of_steps().tolist() == pytest.approx([0, 0.25, 0.25, 0.5])
     learner = trained("algo.multi_step=4", updates=4)
-    assert learner._shares_of_steps() == [0, 0, 0, 1]
+    assert learner._shares_of_steps().tolist() == [0, 0, 0, 1]
 
 
 def test_first_order_comes_first() -> None:

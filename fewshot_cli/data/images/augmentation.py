@@ -43,13 +43,14 @@ def _transforms(config: Augment, size: int) -> Callable[[Tensor], Tensor]:
     # Here, since torchvision takes a second to import.
     from torchvision.transforms import v2
 
-    return v2.Compose(
+    composed: Callable[[Tensor], Tensor] = v2.Compose(
         [
             v2.RandomHorizontalFlip(0.5 if config.flip else 0.0),
             v2.RandomCrop(size, padding=config.crop, padding_mode="reflect"),
             v2.ColorJitter(config.colour, config.colour, config.colour),
         ]
     )
+    return composed
 
 
 def warped(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
