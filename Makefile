@@ -37,8 +37,8 @@ browser: $(INSTALLED) ## the page of compare --html in a headless Chromium; inst
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)
 
-extras: $(RAY) ## install Ray too, and run the tests that need it
-	@$(VENV)/bin/pytest tests/sweeps/test_sweep.py -k ray
+extras: $(RAY) ## install Ray and JAX too, and run the tests that need them
+	@$(VENV)/bin/pytest tests/sweeps/test_sweep.py tests/benchmarks -k "ray or jax"
 
 bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
@@ -81,5 +81,5 @@ $(INSTALLED): requirements.txt requirements-no-deps.txt setup.cfg pyproject.toml
 	@touch $@
 
 $(RAY): $(INSTALLED)
-	$(PIP) -r requirements.txt -e '.[ray]'
+	$(PIP) -r requirements.txt -e '.[ray,bench]'
 	@touch $@

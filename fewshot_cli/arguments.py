@@ -31,6 +31,7 @@ ConfigDir = Annotated[
 Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)]
 Picture = Annotated[Path, typer.Option("--out", help="A file that ends in .png or .svg.")]
+Track = Annotated[bool, typer.Option("--track", help="Show it in the tracker of the run, too.")]
 Json = Annotated[
     Path | None,
     typer.Option(

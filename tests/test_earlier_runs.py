@@ -57,6 +57,7 @@ def left(run: Path) -> tuple[str, bytes, bytes]:
     return metrics(run), (run / "test_tasks.csv").read_bytes(), weights.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 def test_runs_of_an_earlier_release(release: Path, tmp_path: Path, cache_dir: Path) -> None:
     trained = [path.name for path in sorted((release / "expected").iterdir())]

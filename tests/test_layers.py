@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "training": "settings stacked data models algorithms runs trackers",
     "sweeps": "settings runs trackers compare training",
     "inference": "settings stacked data models algorithms runs training",
-    "plots": "settings stacked data models algorithms runs training compare sweeps inference",
+    "plots": "settings stacked data models algorithms runs trackers training compare sweeps "
+    "inference",
     "commands": "settings data runs trackers training sweeps compare inference plots",
 }
 LEAVES = {"progress", "arguments", "verbs"}  # which import nothing of ours that is not lazy

@@ -15,7 +15,9 @@ from fewshot_cli.data.task import Scores, TaskBatch
 from fewshot_cli.models import Network
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer, Schedule, Statistics
+from fewshot_cli.stacked import optimizer_step
 from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
+from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.ranks import Together
 from fewshot_cli.stacked.statistics import LeadingStatistics
 
@@ -231,7 +233,7 @@ class MetaOptimizer:
             groups = [
                 {"params": part, "lr": lr} for part, lr in zip(parts, rates, strict=True) if part
             ]
-        kind = torch.optim.Adam if config.meta_optimizer is Optimizer.adam else torch.optim.SGD
+        kind = Adam if config.meta_optimizer is Optimizer.adam else SGD
         self.optimizer: torch.optim.Optimizer = kind(groups, lr=config.meta_lr, fused=True)
 
         def share(step: int) -> float:
@@ -258,6 +260,54 @@ class MetaOptimizer:
         """
         for weight in self.weights:
             weight.grad = torch.zeros_like(weight)
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step moves, the weights first."""
+        return optimizer_step.state_of(self.optimizer, list(self.weights))
+
+    def rates(self) -> Tensor:
+        """The learning rates of the next step, one a group, in float64."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return torch.tensor(rates, dtype=torch.float64, device=self.weights[0].device)
+
+    def stepped(
+        self, state: list[Tensor], gradient: list[Tensor], loss: Tensor, rates: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """`step` as a function, to be compiled.
+
+        Args:
+            state: `tensors`.
+            rates: as `rates` gives them.
+
+        Returns:
+            The state after the step, and whether loss and gradient are finite, without which it
+            is as it was.
+        """
+        if self.clip is not None:
+            gradient = [part.clamp(-self.clip, self.clip) for part in gradient]
+        sums = torch.stack([loss.sum(), *[part.sum() for part in gradient]])
+        finite = sums.sum().isfinite()
+        groups = self.optimizer.param_groups
+        rate_of = {
+            id(weight): rate
+            for group, rate in zip(groups, rates.unbind(), strict=True)
+            for weight in group["params"]
+        }
+        each = [rate_of[id(weight)] for weight in self.weights]
+        moved = optimizer_step.stepped(self.optimizer, state, gradient, each)
+        kept = [torch.where(finite, new, old) for new, old in zip(moved, state, strict=True)]
+        return kept, finite
+
+    def stepped_to(self, loss: Tensor, finite: Tensor) -> None:
+        """Count a step that was made elsewhere.
+
+        Raises:
+            DivergedError: it was not made, since a loss or a gradient is not finite.
+        """
+        if not finite:
+            raise DivergedError(loss, self.iteration + 1)
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # which the schedule wants
+        self.schedule.step()
 
     def step(self, loss: Tensor) -> None:
         """One step along the gradients that lie in `.grad`, which are cleared afterwards.

@@ -46,7 +46,7 @@ class ImplicitMAML(MAML):
             phi.adapt(support + self.config.regularisation / 2 * distance)
             yield phi.module
 
-    def _meta_gradient(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def _meta_gradient(self, shares: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         tasks = of_tensors(*given)
         *_, adapted = self.inner_loop(tasks, self.steps, first_order=True)
         phis = [weight.detach().requires_grad_() for weight in adapted.learning()]

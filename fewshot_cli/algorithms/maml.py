@@ -18,9 +18,11 @@ section 3); `head=shared` gives every class the one row that is learned (UNICORN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,9 @@ from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.recompute import recomputed
 from fewshot_cli.stacked.stacking import PerTask
 
+if TYPE_CHECKING:  # it imports what compiles
+    from fewshot_cli.stacked.compiled import Compiled
+
 
 @dataclass
 class MAMLConfig(AlgoConfig):
@@ -60,11 +65,15 @@ class MAML(MetaLearner):
         weights = [*(net.learning if learned_head else net.learning[:-2]), *self.alphas]
         super().__init__(net, config, iterations, acceleration, weights)
         self.meta_gradient: Callable[..., tuple[Tensor, ...]] = self._meta_gradient
+        self.whole_update: Compiled | None = None
         if acceleration.compile:
             # Here, since a second goes into importing what compiles.
             from fewshot_cli.stacked.compiled import Compiled
 
             self.meta_gradient = Compiled(self._meta_gradient)
+            if acceleration.ranks.size == 1 and not self.alphas:
+                moves = len(self.meta_optimizer.tensors())
+                self.whole_update = Compiled(partial(self._whole_update, moves), moves)
 
     def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
         """learn2learn's wrapper of what the inner loop moves."""
@@ -75,30 +84,76 @@ class MAML(MetaLearner):
         rates = torch.full((self.steps,), config.inner_lr)
         return l2l.MetaSGD(moved, lrs=[nn.Parameter(rates.to(theta)) for theta in net.parameters()])
 
+    def meta_update(self, tasks: TaskBatch, generator: torch.Generator) -> Scores:
+        """Move theta once.
+
+        Compiled, with the meta-optimiser's step in the same code, where one process adapts to all
+        tasks at once; if not, and with learned rates, the meta-gradient alone is compiled.
+        """
+        if self.whole_update is None or self.units(len(tasks)) > 1:
+            return super().meta_update(tasks, generator)
+        optimizer = self.meta_optimizer
+        told = optimizer.rates(), self._shares_of_steps()
+        given = *optimizer.tensors(), *told, *tensors_of(tasks)
+        loss, accuracy, finite = self.whole_update(*given)
+        optimizer.stepped_to(loss, finite)
+        return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
+
+    def _whole_update(self, moves: int, *given: Tensor) -> tuple[Tensor, ...]:
+        """The meta-optimiser's state after a meta-update; losses; accuracies; all finite or not.
+
+        Args:
+            moves: how many of the tensors are that state; learning rates, the steps' shares and
+                tasks come behind.
+        """
+        optimizer = self.meta_optimizer
+        state, (rates, shares, *tasks) = given[:moves], given[moves:]
+        with self._at(state[: len(self.weights)]):
+            *gradient, loss, accuracy = self._meta_gradient(shares, *tasks)
+        mean = [part / len(loss) for part in gradient]
+        after, finite = optimizer.stepped(list(state), mean, loss, rates)
+        return *after, loss, accuracy, finite
+
+    @contextmanager
+    def _at(self, values: Sequence[Tensor]) -> Iterator[None]:
+        """Inside the `with`, other tensors stand in the place of theta, in the network too."""
+        theta, net = self.weights, PerTask(self.net)
+        # No Parameters, which would be constants of what is compiled.
+        self.weights = [cast(nn.Parameter, value.detach().requires_grad_()) for value in values]
+        net.hold(list[Tensor](self.weights))
+        try:
+            yield
+        finally:
+            net.hold(list[Tensor](theta))
+            self.weights = theta
+
     def accumulate(self, tasks: TaskBatch, count: int, generator: torch.Generator) -> Scores:
-        unit = [] if tasks.unit is None else [tasks.unit]
-        *gradient, loss, accuracy = self.meta_gradient(*tasks.fields(), *unit)
+        told = self._shares_of_steps(), *tensors_of(tasks)
+        *gradient, loss, accuracy = self.meta_gradient(*told)
         self.add(gradient, share=1 / count)
         return Scores(loss, None if tasks.query_y.is_floating_point() else accuracy)
 
-    def _meta_gradient(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def _meta_gradient(self, shares: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """d sum over tasks of L_query(phi_k) / d theta; each task's loss; its accuracy."""
         tasks = of_tensors(*given)
-        shares = self._shares_of_steps()
+        # What is compiled has all steps for good, in the end with shares of 0.
+        iteration = 0 if self.acceleration.compile else self.meta_optimizer.iteration
+        early = iteration < self.config.multi_step
         total: Tensor | float = 0.0
         for step, phi in self._inner_loop(tasks):
-            if shares[step]:
+            if step == self.steps or (early and step):
                 outputs = answers(phi, tasks, self.net)
                 total = total + shares[step] * losses(outputs, tasks.query_y).sum()
         assert isinstance(total, Tensor)
         gradient = torch.autograd.grad(total, self.weights)
         return *gradient, *scored(outputs, tasks)
 
-    def _shares_of_steps(self) -> list[float]:
+    def _shares_of_steps(self) -> Tensor:
         """How much each phi_j's query loss counts, j = 0..k: at first alike, at last phi_k's."""
         left = max(0.0, 1 - self.meta_optimizer.iteration / max(1, self.config.multi_step))
         early = left / self.steps if self.config.multi_step else 0.0
-        return [0.0, *[early] * (self.steps - 1), 1 - early * (self.steps - 1)]
+        shares = [0.0, *[early] * (self.steps - 1), 1 - early * (self.steps - 1)]
+        return self.weights[0].new_tensor(shares)
 
     def _inner_loop(self, tasks: TaskBatch) -> Iterable[tuple[int, Learner]]:
         """phi_j with its j, as the meta-gradient needs it."""
@@ -203,6 +258,10 @@ def inner_step(phi: l2l.Wrapper, tasks: TaskBatch) -> None:
 
 
 # What is compiled takes and gives tensors alone.
+
+
+def tensors_of(tasks: TaskBatch) -> list[Tensor]:
+    return [*tasks.fields(), *([] if tasks.unit is None else [tasks.unit])]
 
 
 def of_tensors(*given: Tensor) -> TaskBatch:

@@ -21,6 +21,7 @@ from fewshot_cli.models import Network
 from fewshot_cli.settings.schema import AlgoConfig, Optimizer
 from fewshot_cli.stacked.acceleration import Acceleration
 from fewshot_cli.stacked.learn2learn import clone_module, detach_module
+from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.stacking import PerTask
 
 
@@ -82,10 +83,14 @@ class Reptile(MetaLearner):
         yield phi, optimizer
         images = tasks.support_y.shape[1]
         order = mini_batches(len(tasks), images, steps, batch, generator)
-        rows = torch.arange(len(tasks))[:, None]
+        first = images * torch.arange(len(tasks))[:, None]
         for step in range(steps):
-            x = tasks.support_x[rows, order[:, step]]
-            y = tasks.support_y[rows, order[:, step]]
+            chosen = (first + order[:, step]).flatten().to(tasks.support_y.device)
+            # Whole examples, where an index for each dimension would look up every number.
+            x, y = (
+                each.flatten(0, 1).index_select(0, chosen).unflatten(0, (len(tasks), -1))
+                for each in (tasks.support_x, tasks.support_y)
+            )
             optimizer.zero_grad()
             losses(phi(x), y).sum().backward()
             optimizer.step()
@@ -94,8 +99,8 @@ class Reptile(MetaLearner):
     def _optimizer(self, phis: list[Tensor]) -> torch.optim.Optimizer:
         lr = self.config.inner_lr
         if self.config.inner_optimizer is Optimizer.sgd:
-            return torch.optim.SGD(phis, lr=lr)
-        adam = torch.optim.Adam(phis, lr=lr, betas=(0.0, 0.999), fused=True)
+            return SGD(phis, lr=lr)
+        adam = Adam(phis, lr=lr, betas=(0.0, 0.999), fused=True)
         for phi, carried in zip(phis, self.carried, strict=False):
             adam.state[phi] = {
                 "step": carried["step"].clone(),

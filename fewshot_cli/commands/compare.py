@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import typer
 
+from fewshot_cli.arguments import Track
 from fewshot_cli.compare import comparison as comparisons
 from fewshot_cli.compare import tables
 from fewshot_cli.compare.runs_read import Run, find, read
@@ -24,6 +26,9 @@ from fewshot_cli.runs.directory import atomic, shown
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.settings.measure import ACCURACY
 from fewshot_cli.sweeps.directory import COMPARISON
+
+if TYPE_CHECKING:  # drawing takes a second to import
+    from matplotlib.figure import Figure
 
 File = Annotated[Path | None, typer.Option(metavar="FILE", help="- is the terminal.")]
 
@@ -68,6 +73,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One page with tables and pictures.")
     ] = None,
+    track: Track = False,
 ) -> None:
     """Average over seeds, and compare settings task by task.
 
@@ -78,7 +84,12 @@ def compare(
     fewshot compare outputs/sweeps/NAME --until 0.95
     """
     whole = not (columns or sort or where or baseline or steps is not None or until is not None)
-    whole = whole and not any((csv, json, markdown, plot, html))
+    whole = whole and not any((csv, json, markdown, plot, html, track))
+    tracked = []
+    if track:
+        from fewshot_cli.plots.destination import Tracked
+
+        tracked = [Tracked(path) for path in directories]
     runs = [read(path) for path in find(directories)]
     wanted = _pairs("--where", where or [], runs)
     # A run whose settings cannot be read is shown whatever was asked for.
@@ -103,12 +114,15 @@ def compare(
     data = table if shown_columns is None else table[shown_columns]
     if as_json.TERMINAL not in (csv, json, markdown):
         tables.show(words)
-    _write(csv, lambda: data.to_csv(index=False, lineterminator="\n"))
+    as_csv = partial(data.to_csv, index=False, lineterminator="\n")
+    _write(csv, as_csv)
     rows = data.to_dict("records")
     as_json.leave(json, {"caption": comparison.caption, "rows": rows})
     _write(markdown, lambda: tables.markdown(words))
-    if plot or html:
-        _draw(comparison, words, plot, html, directories)
+    if plot or html or tracked:
+        pictures = _draw(comparison, words, plot, html, directories)
+        for each in tracked:
+            each.show(pictures, {"comparison": as_csv()})
     if whole:
         _beside_the_jobs(directories, data)
     if not comparison.settings:
@@ -181,7 +195,7 @@ def _draw(
     folder: Path | None,
     html: Path | None,
     directories: list[Path],
-) -> None:
+) -> dict[str, Figure]:
     from fewshot_cli.compare import page, plots, style
 
     pictures = plots.draw(comparison)
@@ -191,6 +205,7 @@ def _draw(
         say(f"Written: {', '.join(picture.name for picture in pictures)} in {shown(folder)}")
     where = ", ".join(str(shown(path)) for path in directories)
     _write(html, lambda: page.page(comparison.settings, where, words, pictures))
+    return {picture.name: picture.figure for picture in pictures}
 
 
 def _beside_the_jobs(directories: list[Path], data: pd.DataFrame) -> None:

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fewshot_cli.arguments import Picture, Run
+from fewshot_cli.arguments import Picture, Run, Track
 from fewshot_cli.compare import style
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.plots.tested import MetaTest, lines, sheet, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
@@ -30,13 +31,13 @@ POINTS = 8  # of a name
 NOTE = 1.55  # beside the longest bar
 
 
-def confusion(run: Run, out: Picture = Path("confusion.png")) -> None:
+def confusion(run: Run, out: Picture = Path("confusion.png"), track: Track = False) -> None:
     """The most frequent confusions of a meta-test, by name.
 
     fewshot plot confusion outputs/runs/NAME
     """
-    style.check(out)
-    style.leave(draw(run), out)
+    destination = Destination(out, [run], track)
+    destination.leave(draw(run))
 
 
 def draw(run: Path) -> Figure:

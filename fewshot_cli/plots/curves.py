@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fewshot_cli.arguments import Picture, Runs
+from fewshot_cli.arguments import Picture, Runs, Track
 from fewshot_cli.compare import runs_read, style
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
 from fewshot_cli.settings.errors import UserError
 
@@ -21,15 +22,15 @@ MOST = len(style.COLOURS) * len(style.MARKERS)
 NUMBERS = [column for column in COLUMNS if column != "split"]
 
 
-def curves(runs: Runs, out: Picture = Path("curves.png")) -> None:
+def curves(runs: Runs, out: Picture = Path("curves.png"), track: Track = False) -> None:
     """Loss and accuracy over training and over adaptation steps.
 
     fewshot plot curves outputs/runs/NAME outputs/runs/OTHER
 
     fewshot plot curves outputs/sweeps/NAME
     """
-    style.check(out)
-    style.leave(draw(_jobs(runs)), out)
+    destination = Destination(out, runs, track)
+    destination.leave(draw(_jobs(runs)))
 
 
 def _jobs(runs: list[Path]) -> list[Path]:

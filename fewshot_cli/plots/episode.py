@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Overrides, Picture
-from fewshot_cli.compare import style
+from fewshot_cli.arguments import Overrides, Picture, Track
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings import compose
 from fewshot_cli.settings.errors import UserError
@@ -27,6 +27,7 @@ def episode(
         ),
     ] = None,
     out: Picture = Path("episode.png"),
+    track: Track = False,
 ) -> None:
     """Tasks: support and query sets of meta-train and meta-test.
 
@@ -34,7 +35,9 @@ def episode(
 
     fewshot plot episode --predictions outputs/runs/NAME --out episode.svg
     """
-    style.check(out)
+    if track and predictions is None:
+        raise UserError("--track: expected --predictions RUN beside it, whose tracker shows it")
+    destination = Destination(out, [predictions] if predictions else [], track)
     if predictions is None:
         config = compose.job_config(overrides or [])
     else:
@@ -49,4 +52,4 @@ def episode(
 
     splits = "train", "test"
     setup = restored(predictions, config, splits) if predictions else prepare(config, splits)
-    style.leave(task_sheet.draw(setup, predicts=predictions is not None), out)
+    destination.leave(task_sheet.draw(setup, predicts=predictions is not None))

@@ -15,8 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fewshot_cli.arguments import Picture, Run
+from fewshot_cli.arguments import Picture, Run, Track
 from fewshot_cli.compare import style
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.plots.tested import MetaTest, fit, lines, sheet, stamp
 
 if typing.TYPE_CHECKING:  # a table has no images, and its picture needs no torch
@@ -34,13 +35,13 @@ GAP, LINE, BELOW = 0.04, 0.16, 0.12  # between images, of words, and below a row
 POINTS = 7.5  # of a name
 
 
-def hardest(run: Run, out: Picture = Path("hardest.png")) -> None:
+def hardest(run: Run, out: Picture = Path("hardest.png"), track: Track = False) -> None:
     """The tasks of a meta-test with the lowest accuracy, with their classes.
 
     fewshot plot hardest outputs/runs/NAME
     """
-    style.check(out)
-    style.leave(draw(run), out)
+    destination = Destination(out, [run], track)
+    destination.leave(draw(run))
 
 
 def draw(run: Path) -> Figure:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from fewshot_cli.arguments import Picture, Runs
-from fewshot_cli.compare import style
+from fewshot_cli.arguments import Picture, Runs, Track
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.settings.errors import UserError, nearest
 
 PLANES = ("pca", "random")
@@ -21,6 +21,7 @@ def paths(
     runs: Runs,
     plane: Annotated[str, typer.Option("--plane", help="pca or random.")] = "pca",
     out: Picture = Path("paths.png"),
+    track: Track = False,
 ) -> None:
     """Weight space: the meta-parameters over training, and inner loops from there to some tasks.
 
@@ -28,10 +29,10 @@ def paths(
 
     fewshot plot paths outputs/runs/NAME
     """
-    style.check(out)
+    destination = Destination(out, runs, track)
     if plane not in PLANES:
         raise UserError(f"--plane {plane}: expected {nearest(plane, PLANES)}")
 
     from fewshot_cli.plots import weight_space
 
-    style.leave(weight_space.draw(runs, plane), out)
+    destination.leave(weight_space.draw(runs, plane))

@@ -10,21 +10,22 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fewshot_cli.arguments import Picture, Run
+from fewshot_cli.arguments import Picture, Run, Track
 from fewshot_cli.compare import style
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.plots.tested import MetaTest
 
 COLUMNS = ["confidence_from", "confidence_to", "queries", "confidence", "accuracy"]
 LIGHT = style.COLOURS[5]  # that lines can be seen on
 
 
-def reliability(run: Run, out: Picture = Path("reliability.png")) -> None:
+def reliability(run: Run, out: Picture = Path("reliability.png"), track: Track = False) -> None:
     """How often a meta-test's answers are right, by how sure they are (Guo et al. 2017).
 
     fewshot plot reliability outputs/runs/NAME
     """
-    style.check(out)
-    style.leave(draw(run), out)
+    destination = Destination(out, [run], track)
+    destination.leave(draw(run))
 
 
 def draw(run: Path) -> Figure:

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fewshot_cli.arguments import Picture
+from fewshot_cli.arguments import Picture, Track
 from fewshot_cli.compare import style
+from fewshot_cli.plots.destination import Destination
 from fewshot_cli.settings.errors import UserError
 from fewshot_cli.sweeps import study as studies
 from fewshot_cli.sweeps.directory import OPTUNA
@@ -36,12 +37,13 @@ def study(
     storage: Storage = None,
     study_name: Annotated[str, typer.Option(help="Its hydra.sweeper.study_name.")] = "fewshot",
     out: Picture = Path("study.png"),
+    track: Track = False,
 ) -> None:
     """How a search by Optuna went: its trials, meta-validations, settings and their weight.
 
     fewshot plot study outputs/sweeps/NAME
     """
-    style.check(out)
+    destination = Destination(out, [sweep], track)
     if storage is None:
         if not (sweep / OPTUNA).is_file():
             raise UserError(
@@ -52,7 +54,7 @@ def study(
         found = studies.known(storage, study_name)
     except ImportError as error:
         raise UserError("plot study: expected pip install 'fewshot[optuna]'") from error
-    style.leave(draw(found), out)
+    destination.leave(draw(found))
 
 
 def draw(study: Study) -> Figure:

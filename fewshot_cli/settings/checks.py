@@ -129,15 +129,23 @@ def _check_acceleration(config: Config) -> None:
     algo = config.algo
     if config.compile and not algo.compilable:
         raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
+    if config.compile and algo.head is not Head.own:  # whose rows are as many as labels say
+        raise UserError(
+            f"compile=true: not with algo.head={algo.head.value}; expected algo.head=own"
+        )
     if config.recompute and (algo.first_order or not algo.compilable):
         raise UserError(
             f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
             "spared; expected recompute=false"
         )
-    for option in ("compile", "recompute"):
-        for key in ("multi_step", "first_order_iterations", "learn_rates"):
+    refused = {
+        "compile": ["first_order_iterations"],
+        "recompute": ["multi_step", "first_order_iterations", "learn_rates"],
+    }
+    for option, keys in refused.items():
+        for key in keys:
             value = getattr(algo, key)
-            if getattr(config, option) and value and (option, key) != ("compile", "learn_rates"):
+            if getattr(config, option) and value:
                 raise UserError(f"{option}=true: not with algo.{key}={str(value).lower()}")
 
 

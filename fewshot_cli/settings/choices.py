@@ -80,11 +80,15 @@ def shipped() -> Path:
     return Path(str(resources.files("fewshot_cli.conf")))
 
 
-def ray_keys() -> list[str]:
-    """What a user may tell our launcher for Ray."""
-    file = shipped() / "hydra" / "launcher" / "ray.yaml"
+def told_to(kind: str, name: str) -> list[str]:
+    """The keys of a launcher or sweeper of ours, as `hydra.launcher.` or `hydra.sweeper.` has them.
+
+    Args:
+        kind: launcher or sweeper.
+    """
+    file = shipped() / "hydra" / kind / f"{name}.yaml"
     keys = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return [f"hydra.launcher.{key}" for key in keys if not key.startswith("_")]
+    return [key for key in keys if not key.startswith("_")]
 
 
 def options(group: str, config_dir: Path | None = None) -> list[Option]:

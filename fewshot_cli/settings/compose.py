@@ -391,7 +391,8 @@ def _refuse_no_setting(override: Override) -> None:
             f"{line}: holds several keys; expected {key}.{within[0]}=... or '{key}={{{values}}}'"
         )
     if key.startswith("hydra.launcher.ray."):  # of Hydra's own launcher, in the first releases
-        raise UserError(f"{key}: no such key; expected {nearest(key, choices.ray_keys())}")
+        keys = [f"hydra.launcher.{name}" for name in choices.told_to("launcher", "ray")]
+        raise UserError(f"{key}: no such key; expected {nearest(key, keys)}")
     known = key in (*KEYS, *choices.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
@@ -633,6 +634,11 @@ def _wrong_override(error: Exception) -> str:
 
 
 def _no_such_key(key: str) -> str:
+    # What Hydra's own plugin for Optuna was told, perhaps.
+    if key.startswith(("hydra.sweeper.", "hydra/sweeper/")):
+        names = ["max_batch_size", *choices.told_to("sweeper", "optuna")]
+        close = nearest(re.split("[./]", key)[-1], names, len(names))
+        return f"{key}: no such key; of hydra.sweeper, expected {close}"
     return f"{key}: no such key; expected {nearest(key, [*KEYS, *choices.SHOWN])}"
 
 

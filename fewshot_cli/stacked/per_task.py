@@ -27,6 +27,8 @@ from fewshot_cli.stacked.statistics import batch_size
 
 Pair = tuple[int, int]
 
+FEW_CHANNELS = 3
+
 
 class PerTaskLayers(TorchFunctionMode):
     """Inside this context, layers take `[T*B, ...]` and weights with a leading dimension T."""
@@ -171,12 +173,21 @@ class _Patches(Function):
         ctx.geometry = x.shape, kernel, stride, padding
         (top, left) = padding
         x = functional.pad(x, (0, 0, left, left, top, top))
-        patches = x.unfold(1, kernel[0], stride[0]).unfold(2, kernel[1], stride[1])
-        return patches.permute(0, 1, 2, 4, 5, 3).flatten(3)
+        if x.shape[-1] > FEW_CHANNELS:
+            return _unfolded(x, kernel, stride)
+        # Pieces of so few numbers in a row take longer to copy than numbers that are looked up.
+        places = torch.arange(x[0].numel(), device=x.device).view_as(x[:1])
+        places = _unfolded(places, kernel, stride)
+        return x.flatten(1).index_select(1, places.flatten()).view(-1, *places.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         return _AddPatches.apply(g, *ctx.geometry), None, None, None
+
+
+def _unfolded(x: Tensor, kernel: Pair, stride: Pair) -> Tensor:
+    patches = x.unfold(1, kernel[0], stride[0]).unfold(2, kernel[1], stride[1])
+    return patches.permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 
 class _AddPatches(Function):
@@ -191,10 +202,21 @@ class _AddPatches(Function):
         images, height, width, channels = shape
         rows, columns = g.shape[1:3]
         g = g.reshape(images, rows, columns, *kernel, channels)
-        x = g.new_zeros(images, height + 2 * top, width + 2 * left, channels)
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                x[:, i : i + down * rows : down, j : j + right * columns : right] += g[..., i, j, :]
+        # The pixels of one stride lie side by side in a patch, and no other patch has them first:
+        # they are added together, which takes a third of the passes over memory.
+        high = max(rows + (kernel[0] - 1) // down, -(-(height + 2 * top) // down))
+        wide = max(columns + (kernel[1] - 1) // right, -(-(width + 2 * left) // right))
+        x = g.new_zeros(images, high, down, wide, right, channels)
+        for i in range(-(-kernel[0] // down)):
+            for j in range(-(-kernel[1] // right)):
+                of_patch = slice(i * down, (i + 1) * down), slice(j * right, (j + 1) * right)
+                part = g[:, :, :, *of_patch].transpose(2, 3)
+                there = x[:, i : i + rows, : part.shape[2], j : j + columns, : part.shape[4]]
+                if i or j:
+                    there += part
+                else:
+                    there.copy_(part)
+        x = x.view(images, high * down, wide * right, channels)
         return x[:, top : top + height, left : left + width]
 
     @staticmethod

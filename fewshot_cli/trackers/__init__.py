@@ -1,7 +1,8 @@
 """Where figures go besides metrics.csv, one tracker a file.
 
 A file has `start(config, path)`, whose result is a `Tracker`, and where the tracker needs more than
-fewshot does, `check(config)`, which imports it.
+fewshot does, `check(config)`, which imports it. The path is that of a run, or of a folder of runs,
+which has pictures and tables alone.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ from __future__ import annotations
 import copy
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from operator import methodcaller
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
+import yaml
 
 from fewshot_cli.progress import say
-from fewshot_cli.runs.directory import Metrics, RunDirectory, ending
+from fewshot_cli.runs.directory import COMPLETED, Metrics, RunDirectory, ending
 from fewshot_cli.settings import choices
 from fewshot_cli.settings.errors import UserError, in_short
 from fewshot_cli.settings.measure import ACCURACY, LOSS, RMSE
-from fewshot_cli.settings.schema import Config, recorded
+from fewshot_cli.settings.schema import Config
 
 HURRY = 15.0  # seconds at most for all trackers of a run that was told to stop
 FIGURES = [name for each in (LOSS, ACCURACY, RMSE) for name in (each.name, f"{each.name}_ci95")]
@@ -33,6 +35,10 @@ FIGURES = [name for each in (LOSS, ACCURACY, RMSE) for name in (each.name, f"{ea
 class Tracker(Protocol):
     def add(self, rows: Sequence[Metrics]) -> None:
         """Take rows as they are added to metrics.csv."""
+        ...
+
+    def show(self, name: str, file: Path) -> None:
+        """Take a picture, which is a PNG, or a table, which is a CSV; the file may go then."""
         ...
 
     def close(self, status: str, why: str | None) -> None:
@@ -76,7 +82,7 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
 
     def add(rows: Sequence[Metrics]) -> None:
         for each in at_work:
-            each.rows.put(rows)
+            each.work.put(lambda tracker: tracker.add(rows))
 
     directory.follow = add
     end: BaseException | None = None
@@ -89,14 +95,25 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
         directory.follow = None
         told_to_stop = end is not None and not isinstance(end, Exception)
         seconds = min(config.tracker.timeout, HURRY) if told_to_stop else config.tracker.timeout
-        last = time.monotonic() + seconds
         status, why = ending(end)
-        for each in at_work:
-            each.end(status, why or directory.stopped)
-        for each in at_work:
-            each.thread.join(max(0.0, last - time.monotonic()))
-            if each.thread.is_alive():
-                each.leave(f"no answer for {seconds:g} s")
+        _end(at_work, status, why or directory.stopped, seconds)
+
+
+def show(config: Config, path: Path, files: Mapping[str, Path]) -> None:
+    """Hand pictures and tables to the trackers of a run that has ended, or of a folder of runs.
+
+    A tracker that fails, or takes longer than `tracker.timeout`, costs a line.
+
+    Args:
+        files: by name, PNG or CSV.
+    """
+    at_work = [_AtWork(kind, config, path) for kind in config.tracker.kinds]
+    for each in at_work:
+        for name, file in files.items():
+            each.work.put(methodcaller("show", name, file))
+    directory = RunDirectory(path)
+    status, why = directory.ending() if directory.status.is_file() else (COMPLETED, None)
+    _end(at_work, status or COMPLETED, why, config.tracker.timeout)
 
 
 class _AtWork:
@@ -104,15 +121,15 @@ class _AtWork:
 
     def __init__(self, kind: str, config: Config, path: Path) -> None:
         self.kind, self.left = kind, False
-        self.rows = SimpleQueue[Sequence[Metrics] | None]()  # None: no more
+        self.work = SimpleQueue[Callable[[Tracker], None] | None]()  # None: no more
         # A copy, since the run writes into its config. The context has the name of a sweep's job.
-        work = copy.deepcopy(config), path
-        self.thread = Thread(target=copy_context().run, args=(self._work, *work), daemon=True)
+        given = copy.deepcopy(config), path
+        self.thread = Thread(target=copy_context().run, args=(self._run, *given), daemon=True)
         self.thread.start()
 
     def end(self, status: str, why: str | None) -> None:
         self.ending = status, why
-        self.rows.put(None)
+        self.work.put(None)
 
     def leave(self, why: str) -> None:
         """Say once that it is of no use any more."""
@@ -120,7 +137,7 @@ class _AtWork:
             self.left = True
             say(f"fewshot: tracker={self.kind}: {why}; left out")
 
-    def _work(self, config: Config, path: Path) -> None:
+    def _run(self, config: Config, path: Path) -> None:
         # Servers and their clients fail in ways of their own.
         try:
             tracker: Tracker = choices.function("trackers", self.kind, "start")(config, path)
@@ -128,16 +145,27 @@ class _AtWork:
             self.leave(in_short(error))
             return
         try:
-            while (rows := self.rows.get()) is not None:
-                tracker.add(rows)
+            while (work := self.work.get()) is not None:
+                work(tracker)
         except Exception as error:
             self.leave(in_short(error))
-            while self.rows.get() is not None:
+            while self.work.get() is not None:
                 pass
         try:
             tracker.close(*self.ending)
         except Exception as error:
             self.leave(in_short(error))
+
+
+def _end(at_work: list[_AtWork], status: str, why: str | None, seconds: float) -> None:
+    """Tell the trackers how it ended, and wait for them all together so many seconds at most."""
+    last = time.monotonic() + seconds
+    for each in at_work:
+        each.end(status, why)
+    for each in at_work:
+        each.thread.join(max(0.0, last - time.monotonic()))
+        if each.thread.is_alive():
+            each.leave(f"no answer for {seconds:g} s")
 
 
 def measured(row: Metrics) -> dict[str, float]:
@@ -152,11 +180,10 @@ def axis(row: Metrics) -> tuple[str, int]:
     return name, getattr(row, name)
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """What config.yaml holds, nested, of plain values."""
-    nested = OmegaConf.to_container(OmegaConf.create(recorded(config)), enum_to_str=True)
-    assert isinstance(nested, dict)
-    return {str(name): value for name, value in nested.items()}
+def settings(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml holds, nested, of plain values; a folder of runs has none."""
+    file = RunDirectory(path).config
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def goes_on_after(path: Path) -> int | None:

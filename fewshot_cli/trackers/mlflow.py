@@ -28,13 +28,18 @@ class MLflow:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         assert config.tracker.uri is not None
+        artifacts: str | None = None  # where the server wants them
         if config.tracker.uri.startswith("sqlite:///"):
-            Path(config.tracker.uri.removeprefix("sqlite:///")).parent.mkdir(
-                parents=True, exist_ok=True
-            )
+            store = Path(config.tracker.uri.removeprefix("sqlite:///"))
+            store.parent.mkdir(parents=True, exist_ok=True)
+            artifacts = str(store.parent.resolve() / "mlartifacts")
         self.client = MlflowClient(tracking_uri=config.tracker.uri)
         known = self.client.get_experiment_by_name(EXPERIMENT)
-        experiment = known.experiment_id if known else self.client.create_experiment(EXPERIMENT)
+        experiment = (
+            known.experiment_id
+            if known
+            else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        )
         name = RunDirectory(path).id()
         earlier = self.client.search_runs([experiment], f"tags.`{ID}` = '{name}'", max_results=1)
         if earlier:
@@ -44,17 +49,18 @@ class MLflow:
             tags = {ID: name, **_labels(config)}
             self.run = self.client.create_run(experiment, tags=tags, run_name=path.name).info.run_id
         self.goes_on, self.there = bool(earlier), dict[str, set[tuple[int, float]]]()
+        # When it ended, if it does not go on but is shown something.
+        self.ended: int | None = earlier[0].info.end_time if earlier else None
         # One that goes on keeps what it was told first, since MLflow changes no parameter.
         told = earlier[0].data.params if earlier else {}
-        params = [
-            Param(key, str(value)) for key, value in flat(settings(config)) if key not in told
-        ]
+        params = [Param(key, str(value)) for key, value in flat(settings(path)) if key not in told]
         for first in range(0, len(params), PARAMS):
             self.client.log_batch(self.run, params=params[first : first + PARAMS])
 
     def add(self, rows: Sequence[Metrics]) -> None:
         from mlflow.entities import Metric
 
+        self.ended = None
         now = int(1000 * time.time())
         metrics = []
         for row in rows:
@@ -65,11 +71,14 @@ class MLflow:
                     metrics.append(Metric(name, value, now, step))
         self.client.log_batch(self.run, metrics)
 
+    def show(self, name: str, file: Path) -> None:
+        self.client.log_artifact(self.run, str(file))
+
     def close(self, status: str, why: str | None) -> None:
         self.client.set_tag(self.run, "status", status)
         if why is not None or self.goes_on:  # it may have said why it ended before
             self.client.set_tag(self.run, "why", why or "")
-        self.client.set_terminated(self.run, ENDED[status])
+        self.client.set_terminated(self.run, ENDED[status], self.ended)
 
     def _there(self, name: str) -> set[tuple[int, float]]:
         """The steps and values of a metric when this process began."""

@@ -56,13 +56,13 @@ class WeightsAndBiases:
             mode=mode,
             entity=tracker.entity,
             project=tracker.project,
-            job_type=tracker.job_type,
+            job_type=tracker.job_type if directory.config.is_file() else "compare",
             name=told("WANDB_NAME", path.name),
             dir=told("WANDB_DIR", str(path)),
             group=group,
             tags=config.tags or None,
             notes=config.notes,
-            config=settings(config),
+            config=settings(path),
             settings=wandb.Settings(
                 silent=True,
                 console=told("WANDB_CONSOLE", "off"),
@@ -88,6 +88,18 @@ class WeightsAndBiases:
             step = self.iteration * self.stride + of_row
             # Else the client keeps the row until the next one comes.
             self.run.log({name: x, **measured(row)}, step=step, commit=True)
+
+    def show(self, name: str, file: Path) -> None:
+        import pandas as pd
+        import wandb
+
+        shown: Any = wandb.Image(str(file)) if file.suffix == ".png" else None
+        if shown is None:
+            table = pd.read_csv(file).astype(object)
+            table = table.where(table.notna(), None)  # NaN is no JSON
+            shown = wandb.Table(dataframe=table, allow_mixed_types=True)
+        # In the summary, since a step here would forbid earlier steps to a run that goes on.
+        self.run.summary[name] = shown
 
     def close(self, status: str, why: str | None) -> None:
         import wandb

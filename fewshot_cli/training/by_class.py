@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 from torch import Tensor
 
 from fewshot_cli.data.arrays import ArrayTasks
@@ -120,6 +119,8 @@ def by_class(of: Array, queries: Array, accuracy: Array) -> Iterator[tuple[Any, 
     Args:
         of, queries, accuracy: of each class in a task.
     """
+    from scipy.special import stdtrit  # here, so that a run's first meta-update does not wait
+
     classes, place, tasks = np.unique(of, return_inverse=True, return_counts=True)
     mean = np.bincount(place, accuracy) / tasks
     squares = np.bincount(place, (accuracy - mean[place]) ** 2)

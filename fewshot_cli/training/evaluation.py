@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from fewshot_cli.algorithms.base import Learner, answers
@@ -188,6 +187,8 @@ def mean_ci95(values: Tensor) -> tuple[float, float | None]:
     mean, count = float(values.double().mean()), len(values)
     if count < 2:
         return mean, None
+    from scipy.special import stdtrit  # here, so that a run's first meta-update does not wait
+
     deviation = float(values.double().std())
     return mean, float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
 

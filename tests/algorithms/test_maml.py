@@ -194,9 +194,9 @@ def test_multi_step_counts_the_query_loss_of_every_step_and_at_last_the_last_one
     assert torch.allclose(-moved(trained("algo.multi_step=4")), expected, rtol=1e-9, atol=1e-12)
 
     learner = trained("algo.multi_step=4")
-    assert learner._shares_of_steps() == pytest.approx([0, 0.25, 0.25, 0.5])
+    assert learner._shares_of_steps().tolist() == pytest.approx([0, 0.25, 0.25, 0.5])
     learner = trained("algo.multi_step=4", updates=4)
-    assert learner._shares_of_steps() == [0, 0, 0, 1]
+    assert learner._shares_of_steps().tolist() == [0, 0, 0, 1]
 
 
 def test_first_order_comes_first() -> None:
@@ -245,3 +245,32 @@ def test_learned_rates_move_along_their_gradient(chunk: int) -> None:
     learner.meta_update(tasks, torch.Generator())
     change = before - torch.cat([alpha.detach() for alpha in learner.alphas])
     assert torch.allclose(change, torch.tensor(numeric, dtype=DOUBLE), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_what_is_compiled_is_learn2learn_s_loop_and_torch_s_adam(
+    first_order: bool, steps: int
+) -> None:
+    """As a function, before it is compiled: tests/stacked/test_compiled.py has it compiled."""
+    tasks, nets = image_tasks(dtype=DOUBLE), [net_for("mlp") for _ in range(2)]
+    settings = config(
+        *(f"algo={'fomaml' if first_order else 'maml'}", f"algo.inner_steps={steps}"),
+        *("algo.inner_lr=0.1", "algo.meta_schedule=constant"),
+    ).algo
+    learner = maml.MAML(nets[0], settings, 10, Acceleration(compile=True))
+    optimizer = learner.meta_optimizer
+    theirs = torch.optim.Adam(nets[1].parameters(), settings.meta_lr)
+    for _ in range(2):
+        told = optimizer.rates(), learner._shares_of_steps()
+        given = *optimizer.tensors(), *told, *maml.tensors_of(tasks)
+        after = learner._whole_update(len(optimizer.tensors()), *given)
+        for old, new in zip(optimizer.tensors(), after, strict=False):
+            old.copy_(new)
+        gradient = learn2learn_gradient(nets[1], tasks, first_order, steps)
+        for weight, part in zip(nets[1].parameters(), gradient, strict=True):
+            weight.grad = part
+        theirs.step()
+        assert bool(after[-1])
+    for mine, other in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.allclose(mine, other, rtol=1e-9, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -36,6 +37,24 @@ def test_one_meta_update_reaches_the_same_weights(first_order: bool, steps: int)
         assert not torch.equal(old, after[0])
         for other in after[1:]:
             assert torch.allclose(after[0], other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("updates", [None, 3])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_jax_s_meta_updates_reach_the_same_weights(first_order: bool, updates: int | None) -> None:
+    jax = pytest.importorskip("jax")
+    from benchmarks import on_jax
+
+    config = job_config(["data=sinusoid", "model=mlp"])
+    tasks = TaskBatch(*(field.double() for field in draw(config, 4, 1).fields()))
+    net = network(config, tasks).double()
+    with jax.enable_x64(True):
+        theirs = on_jax.maml(net, tasks, 0.1, 2, first_order, updates)()
+    loop = rivals.maml_loop(net, lambda: rivals.tasks_in_memory(tasks), 0.1, 2, first_order)
+    for _ in range(updates or 1):
+        loop()
+    for mine, other in zip(net.parameters(), theirs, strict=True):
+        assert np.allclose(mine.detach().numpy(), np.asarray(other), rtol=1e-7, atol=1e-9)
 
 
 def test_learn2learn_s_networks_are_built_without_the_rest_of_it() -> None:

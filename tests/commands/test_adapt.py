@@ -127,6 +127,7 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     assert not (here / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_without_a_run_the_backbone_judges(fewshot: Command, tmp_path: Path) -> None:
     whole = photographs(tmp_path / "whole", across=3)
     for folder in [each for each in whole.rglob("field*") if each.is_dir()][:4]:

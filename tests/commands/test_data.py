@@ -166,6 +166,7 @@ def test_the_jobs_of_a_sweep_are_each_checked_against_the_images(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_are_each_checked_against_what_they_train_on(
     tmp_path: Path, fewshot: Command
 ) -> None:

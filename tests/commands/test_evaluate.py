@@ -229,6 +229,7 @@ OTHER = ["data.split=test", "data.colour=grey", "data.image_size=28"]
 CELLS = ["ways=2,3", "eval.transductive=true,false", "data=glyphs,folder:there", "eval.tasks=4"]
 
 
+@pytest.mark.slow
 def test_a_grid_tests_every_cell_as_a_test_of_its_own_does_and_none_twice(
     fewshot: Command, run: Path
 ) -> None:

@@ -65,7 +65,8 @@ def test_the_script_of_the_page(fewshot: Command, tmp_path: Path) -> None:
     (tmp_path / "report.py").write_text(script, encoding="utf-8")
     *lines, last = [line.split() for line in shell.splitlines()]
     for words in lines:
-        done = fewshot(*words[1:])
+        small = ["model=mlp", *TINY] if words[1] == "train" else []
+        done = fewshot(*words[1:], *small)
         assert done.returncode == 0, done.stderr
     done = subprocess.run(
         [sys.executable, *last[1:]], cwd=tmp_path, capture_output=True, text=True, check=True

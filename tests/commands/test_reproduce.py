@@ -11,7 +11,7 @@ from helpers import config, names
 
 from fewshot_cli.commands.reproduce import compared
 from fewshot_cli.settings import choices
-from fewshot_cli.settings.schema import Published
+from fewshot_cli.settings.schema import Head, Published
 
 
 def test_without_a_name_it_shows_what_is_published(fewshot: Command) -> None:
@@ -94,3 +94,23 @@ def test_a_budget_variant_keeps_the_protocol(experiment: str) -> None:
     for key in ("inner_lr", "inner_steps", "inner_batch", "eval_steps", "eval_inner_batch"):
         assert getattr(budget.algo, key) == getattr(full.algo, key)
     assert budget.eval.transductive == full.eval.transductive
+
+
+FAST = [e for e in names("experiment") if e.endswith("_fast") and "features" not in e]
+
+
+@pytest.mark.parametrize("experiment", FAST)
+def test_a_fast_recipe_is_tested_as_published(experiment: str) -> None:
+    full, fast = (
+        config(f"experiment={name}") for name in (experiment.removesuffix("_fast"), experiment)
+    )
+    assert fast.published == full.published
+    for key in ("name", "first_order", "eval_steps", "eval_inner_batch"):
+        assert getattr(fast.algo, key) == getattr(full.algo, key)
+    for key in ("queries", "seed", "transductive"):
+        assert getattr(fast.eval, key) == getattr(full.eval, key)
+    assert (fast.ways, fast.shots) == (full.ways, full.shots)
+    if fast.data.classes is not None and full.data.classes is not None:
+        assert fast.data.classes.test == full.data.classes.test
+    # The inner loop finds the classes: no head begins at them.
+    assert fast.algo.head is not Head.prototypes

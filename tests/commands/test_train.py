@@ -250,7 +250,7 @@ def test_compile_says_what_it_took(fewshot: Command) -> None:
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("Meta-")]
     assert len(said) == 1, done.stderr
-    assert re.match(r"Compiled in .* s: a meta-gradient takes .* ms instead of .* ms", said[0])
+    assert re.match(r"Compiled in .* s: a meta-update takes .* ms instead of .* ms", said[0])
 
 
 LABELS = [

@@ -67,6 +67,7 @@ def test_the_examples_of_the_page_train_resume_and_are_tested(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_and_ranks_run_the_file_in_their_processes(
     tmp_path: Path, fewshot: Command
 ) -> None:

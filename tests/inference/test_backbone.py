@@ -112,6 +112,7 @@ def test_distances_are_told_and_what_is_too_far_is_named(fields: tuple[Path, Pat
     assert set(said.unlike) == set(far["file"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".pt", ".pt2"])
 def test_it_is_saved_whole(fields: tuple[Path, Path], tmp_path: Path, ending: str) -> None:
     support, query = fields

@@ -53,6 +53,7 @@ def test_outputs_that_are_not_finite_lose() -> None:
     assert good.order < bad.order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_the_accuracy_is_that_of_models_that_never_saw_the_image(
     tmp_path: Path, own_cache: None, support: Path, together: bool
@@ -84,6 +85,7 @@ def test_the_accuracy_is_that_of_models_that_never_saw_the_image(
         assert f"{right / 18:.1%}" == f"{expected}%"
 
 
+@pytest.mark.slow
 def test_the_model_is_that_of_the_setting_chosen_and_the_same_each_time(
     tmp_path: Path, own_cache: None, support: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_one_task_a_meta_batch_is_one_task_s_update(tmp_path: Path, cache_dir: P
     assert torch.allclose(found.update, pull, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_query_loss_of_the_tasks(tmp_path: Path, cache_dir: Path) -> None:
     chosen = setting(cache_dir, "glyphs", "algo=maml")
     found, setup, points = walked(tmp_path, chosen)

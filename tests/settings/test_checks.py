@@ -35,6 +35,10 @@ from fewshot_cli.settings.schema import Key, keys, lookup
         (["model=mlp", "data.image_size=null"], r"data.image_size=null: data=glyphs needs"),
         (["model=mlp", "model.hidden=[40,0]"], r"model.hidden=0: expected"),
         (["algo=reptile", "compile=true"], r"compile=true: algo=reptile cannot"),
+        (
+            ["model=fc", "algo.head=shared", "compile=true"],
+            r"compile=true: not with algo.head=shared; expected algo.head=own",
+        ),
         (["algo=fomaml", "recompute=true"], r"recompute=true: algo=fomaml keeps no graph"),
         (["algo=reptile", "recompute=true"], r"recompute=true: algo=reptile keeps no graph"),
         (["data=folder", "data.augment.crop=32"], r"data.augment.crop=32: expected less than"),

@@ -129,6 +129,7 @@ def test_own_keys_are_read_without_torch(fewshot: Command) -> None:
     assert "algo.cg_steps: algo=maml does not read it" in done.stderr
 
 
+@pytest.mark.slow
 def test_data_that_moved_is_the_same_data(fewshot: Command, tmp_path: Path) -> None:
     little_folder(tmp_path / "here")
     shares = [f"data.fractions.{split}={1 / 3}" for split in ("train", "valid", "test")]
@@ -167,6 +168,7 @@ def test_a_run_that_has_the_net_under_its_old_name_is_the_same_run() -> None:
         assert identity(now, use) != identity(now | {"model.norm": False}, use)
 
 
+@pytest.mark.slow
 def test_lists_of_images_are_told_apart_and_may_move(fewshot: Command, tmp_path: Path) -> None:
     root = little_folder(tmp_path / "here")
     paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))

@@ -63,14 +63,8 @@ def wait_until(what: Callable[[], object], *processes: subprocess.Popen[str]) ->
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        "basic",
-        pytest.param("joblib", marks=pytest.mark.slow),
-        pytest.param("submitit_local", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: str) -> None:
     words = [f"hydra/launcher={launcher}", "iterations=300", "seed=range(1,7)"]
     words += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
@@ -90,6 +84,7 @@ def test_two_commands_share_the_jobs(sweep: Sweeps, tmp_path: Path, launcher: st
     assert 0 < sum(of_two) < 6
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_command_that_was_killed_go_to_the_other(
     sweep: Sweeps, tmp_path: Path
 ) -> None:

@@ -104,6 +104,24 @@ def test_keys_of_the_earlier_launcher_for_ray_name_those_of_now(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        ("hydra.sweeper.sampler.seed=3", "seed"),
+        ("hydra/sweeper/sampler=random", "sampler"),
+        ("hydra.sweeper.direction=maximize", "max_batch_size, n_jobs, n_trials, pruner, sampler,"),
+    ],
+)
+def test_keys_of_hydras_own_plugin_for_optuna_name_those_of_now(
+    fewshot: Command, earlier: str, now: str
+) -> None:
+    done = fewshot("train", "-m", *SMOKE, "hydra/sweeper=optuna", earlier)
+    key = earlier.partition("=")[0]
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fewshot: {key}: no such key; of hydra.sweeper, expected {now}")
+    assert done.stderr.count("\n") == 1
+
+
 RAY = pytest.mark.skipif(
     find_spec("ray") is None, reason="the extra ray is not installed: `make extras` does it"
 )
@@ -151,6 +169,7 @@ def test_a_ray_that_cannot_be_had_is_one_line(
     assert not jobs(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_optuna_searches_and_goes_on(fewshot: Command, tmp_path: Path) -> None:
     words = ["train", "-m", *SMOKE, "hydra/sweeper=optuna", "sweep.dir=s"]
     words += ["algo.inner_lr=tag(log,interval(0.01,1))", "hydra.sweeper.n_trials=2"]
@@ -214,6 +233,7 @@ def test_a_killed_worker_warns_of_nothing_and_each_line_says_whose_it_is(
     assert {line.partition("Meta-training")[0] for line in ends} == {"[seed=1] ", "[seed=2] "}
 
 
+@pytest.mark.slow
 def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
     """One diverges, one is killed whenever it runs, and the data of one go away."""
     roots = {name: tmp_path / ("gone" if name == "h" else "here") for name in "abcdefghi"}
@@ -270,6 +290,7 @@ def test_nine_jobs_of_which_three_fail(tmp_path: Path, cache_dir: Path) -> None:
     assert (table.status == "failed").sum() == 3
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_once_goes_on(tmp_path: Path, cache_dir: Path) -> None:
     """Also where it is the only one."""
     sweep = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import wandb_files
 import yaml
 from helpers import TINY, composed, config, names
+from PIL import Image
 
 from fewshot_cli import trackers
 from fewshot_cli.runs.directory import Metrics, RunDirectory
@@ -35,8 +38,10 @@ WANDB = ["tracker=wandb", "tracker.mode=offline"]
 def tracked(tmp_path: Path, cache_dir: Path, *words: str) -> tuple[Config, pd.DataFrame]:
     """A tiny run with a tracker, and its metrics.csv."""
     asked = config(*SETTING, f"cache_dir={cache_dir}", *words)
-    run(asked, RunDirectory(tmp_path / "run"))
-    return asked, pd.read_csv(tmp_path / "run" / "metrics.csv")
+    directory = RunDirectory(tmp_path / "run")
+    with directory.recorded():
+        run(asked, directory)
+    return asked, pd.read_csv(directory.metrics)
 
 
 @pytest.fixture
@@ -241,6 +246,17 @@ def test_wandb_hears_how_the_run_ended(
     assert run.exit_code == 1
 
 
+@pytest.fixture
+def drawn(tmp_path: Path) -> dict[str, Path]:
+    """A picture of a grey and a red half, and a table."""
+    files = {"halves": tmp_path / "halves.png", "rates": tmp_path / "rates.csv"}
+    pixels = np.full((4, 6, 3), 128, np.uint8)
+    pixels[:, 3:] = 255, 0, 0
+    Image.fromarray(pixels).save(files["halves"])
+    files["rates"].write_text("rate,name\n0.1,one\n,two\n")
+    return files
+
+
 LABELS = ["tags=['a, b','it\\'s']", "notes='two\nlines'", "group=ablation"]
 
 
@@ -249,9 +265,10 @@ def test_several_trackers_have_the_same_figures_config_and_labels(
     cache_dir: Path,
     wandb_here: None,
     several: list[str],
+    drawn: dict[str, Path],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    _, table = tracked(tmp_path, cache_dir, *several, "tracker.log_model=true", *LABELS)
+    asked, table = tracked(tmp_path, cache_dir, *several, "tracker.log_model=true", *LABELS)
     assert "wandb" not in "".join(capfd.readouterr()).lower()
     path = tmp_path / "run"
     truth = series_of(table)
@@ -286,6 +303,33 @@ def test_several_trackers_have_the_same_figures_config_and_labels(
     labels = {"tags": "a, b, it's", "group": "ablation", "mlflow.note.content": "two\nlines"}
     assert told_mlflow.tags.items() >= (labels | {"status": "completed"}).items()
 
+    # What is drawn later comes to the same run in each, and changes nothing else there.
+    trackers.show(asked, path, drawn)
+    events = events_of(path)
+    (picture,) = events.Images("halves")
+    shown = Image.open(io.BytesIO(picture.encoded_image_string))
+    assert np.array_equal(np.asarray(shown), np.asarray(Image.open(drawn["halves"])))
+    (text,) = events.Tensors("rates/text_summary")
+    lines = "| rate | name |\n| --- | --- |\n| 0.1 | one |\n|  | two |"
+    assert text.tensor_proto.string_val[0].decode() == lines
+    client, again = in_mlflow(several)
+    kept = tmp_path / "mlartifacts" / again.info.run_id / "artifacts"
+    assert {each.path for each in client.list_artifacts(again.info.run_id)} == {
+        file.name for file in drawn.values()
+    }
+    for file in drawn.values():
+        assert (kept / file.name).read_bytes() == file.read_bytes()
+    assert (again.info.status, again.info.end_time) == ("FINISHED", there[1].info.end_time)
+    assert mlflow_series(client, again) == approximately(truth)
+    _, late = wandb_files.read(path / "wandb")
+    assert (late.id, late.exit_code, late.rows) == (run.id, 0, {})
+    told_wandb = late.summary["halves"]
+    assert (told_wandb["_type"], told_wandb["width"]) == ("image-file", 6)
+    (media,) = (path / "wandb").glob(f"offline-run-*/files/{told_wandb['path']}")
+    assert media.read_bytes() == drawn["halves"].read_bytes()
+    (media,) = (path / "wandb").glob(f"offline-run-*/files/{late.summary['rates']['path']}")
+    assert json.loads(media.read_text())["data"] == [[0.1, "one"], [None, "two"]]
+
 
 KILLED = """
 import os, signal, sys, time
@@ -303,7 +347,7 @@ def remembered(self, *words):
 def killed(setup, generator):
     drawn.append(1)
     if len(drawn) == 4:
-        while not all(each.rows.empty() for each in at_work):
+        while not all(each.work.empty() for each in at_work):
             time.sleep(0.1)
         time.sleep(3)  # until W&B's process has them on the disk
         os.kill(os.getpid(), signal.SIGKILL)

@@ -189,6 +189,7 @@ def test_a_size_of_the_data_is_not_read_beside_a_backbone(
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_over_backbones_heads_and_algorithms(
     fewshot: Command, tmp_path: Path, photos: list[str]
 ) -> None:

@@ -105,6 +105,18 @@ def test_a_stopped_run_ends_with_the_same_bytes(
     assert outcome(recorded(chosen, tmp_path / "stopped")) == untouched
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
+def test_a_stopped_run_that_is_compiled_ends_with_the_same_bytes(
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+) -> None:
+    test_a_stopped_run_ends_with_the_same_bytes(
+        tmp_path, cache_dir, stop_in, ["maml", "compile=true"], 3
+    )
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
 @pytest.mark.parametrize("which", [1, 2])
 def test_a_run_stopped_in_a_meta_validation_makes_it_when_it_goes_on(

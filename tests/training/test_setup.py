@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,25 @@ def test_a_meta_update_and_a_meta_test(
     assert all(weight.device.type == device for weight in setup.algorithm.net.parameters())
     (scores,) = evaluate(setup, "test", 3, "", [setup.config.algo.eval_steps])
     assert torch.isfinite(scores.loss).all()
+
+
+# No first meta-update waits for these: torch's compiler takes as long to import as torch itself.
+UPDATES = f"""
+import sys, torch
+from fewshot_cli.settings.compose import job_config
+from fewshot_cli.training.run import prepare
+for algo in ("maml", "reptile"):
+    words = ("algo=" + algo, "data=sinusoid", "model=mlp", "ways=1")
+    setup = prepare(job_config([*{TINY!r}, *words]))
+    setup.algorithm.meta_update(setup.train_tasks(torch.Generator()), torch.Generator())
+late = {{"torch._dynamo", "sympy", "scipy", "torchvision", "pandas"}}
+sys.exit(", ".join(late & {{*sys.modules}}) or 0)
+"""
+
+
+def test_a_meta_update_imports_no_more_than_it_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", UPDATES], capture_output=True, text=True)
+    assert (done.stderr.strip(), done.returncode) == ("", 0)
 
 
 def test_batching(cache_dir: Path) -> None:

@@ -103,7 +103,9 @@ class ImageTasks:
         table = self.images[split]
         if isinstance(table, Mapped):
             return table[places].to(self.device)
-        return table.view(-1, *self.input_shape)[places.to(self.device)]
+        # Whole images; an index in brackets would look up every pixel.
+        chosen = table.view(-1, *self.input_shape).index_select(0, places.to(self.device).flatten())
+        return chosen.view(*places.shape, *self.input_shape)
 
     def digests(self, split: str) -> list[bytes]:
         """What tells the images of a split apart, by their pixels."""
