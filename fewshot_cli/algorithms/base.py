@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from fewshot_cli.stacked.acceleration import Acceleration, NotInstalledError
 from fewshot_cli.stacked.optimizers import SGD, Adam
 from fewshot_cli.stacked.ranks import Together
 from fewshot_cli.stacked.statistics import LeadingStatistics
+
+if TYPE_CHECKING:  # it imports what compiles
+    from fewshot_cli.stacked.compiled import Compilation
 
 try:  # where it is missing, a line says so before a run begins
     from fewshot_cli.stacked import learn2learn as learn2learn
@@ -171,6 +174,10 @@ class MetaLearner(Algorithm):
             for row, size in zip(told[:, :-1].unflatten(1, (kinds, width)), sizes, strict=True)
         ]
 
+    def compilations(self) -> list[Compilation]:
+        """What was compiled so far."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         return {"meta": self.meta_optimizer.state_dict()}
 
@@ -285,8 +292,7 @@ class MetaOptimizer:
         """
         if self.clip is not None:
             gradient = [part.clamp(-self.clip, self.clip) for part in gradient]
-        sums = torch.stack([loss.sum(), *[part.sum() for part in gradient]])
-        finite = sums.sum().isfinite()
+        finite = _total(loss, gradient).isfinite()
         groups = self.optimizer.param_groups
         rate_of = {
             id(weight): rate
@@ -320,9 +326,8 @@ class MetaOptimizer:
         """
         if self.clip is not None:
             nn.utils.clip_grad_value_(self.weights, self.clip)
-        # What is not finite stays so in a sum; one look, since each waits for the device.
-        sums = [weight.grad.sum() for weight in self.weights if weight.grad is not None]
-        if not math.isfinite(float(torch.stack([loss.sum(), *sums]).sum())):
+        gradient = [weight.grad for weight in self.weights if weight.grad is not None]
+        if not math.isfinite(float(_total(loss, gradient))):
             raise DivergedError(loss, self.iteration + 1)
         self.optimizer.step()
         self.schedule.step()
@@ -337,6 +342,11 @@ class MetaOptimizer:
         # The run may go on for more iterations than were planned, which stretches the schedule.
         for group, lr in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = lr * self.share(self.iteration)
+
+
+def _total(loss: Tensor, gradient: list[Tensor]) -> Tensor:
+    """What is not finite stays so in a sum; one look at it, since each waits for the device."""
+    return torch.stack([loss.sum(), *[part.sum() for part in gradient]]).sum()
 
 
 def answers(learner: Learner, tasks: TaskBatch, net: Network) -> Tensor:

@@ -45,7 +45,7 @@ from fewshot_cli.stacked.recompute import recomputed
 from fewshot_cli.stacked.stacking import PerTask
 
 if TYPE_CHECKING:  # it imports what compiles
-    from fewshot_cli.stacked.compiled import Compiled
+    from fewshot_cli.stacked.compiled import Compilation, Compiled
 
 
 @dataclass
@@ -70,10 +70,11 @@ class MAML(MetaLearner):
             # Here, since a second goes into importing what compiles.
             from fewshot_cli.stacked.compiled import Compiled
 
-            self.meta_gradient = Compiled(self._meta_gradient)
+            self.meta_gradient = Compiled(self._meta_gradient, "meta-gradient")
             if acceleration.ranks.size == 1 and not self.alphas:
                 moves = len(self.meta_optimizer.tensors())
-                self.whole_update = Compiled(partial(self._whole_update, moves), moves)
+                update = partial(self._whole_update, moves)
+                self.whole_update = Compiled(update, "meta-update", moves)
 
     def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
         """learn2learn's wrapper of what the inner loop moves."""
@@ -193,6 +194,10 @@ class MAML(MetaLearner):
     def adapt(self, tasks: TaskBatch, steps: int, generator: torch.Generator) -> Iterator[Learner]:
         # Nobody differentiates through this inner loop: its steps need no graph.
         return self.inner_loop(tasks, steps, first_order=True)
+
+    def compilations(self) -> list[Compilation]:
+        of_both = self.meta_gradient, self.whole_update
+        return [each for of in of_both for each in getattr(of, "compilations", [])]
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"alphas": [alpha.detach() for alpha in self.alphas]}

@@ -391,8 +391,7 @@ def _refuse_no_setting(override: Override) -> None:
             f"{line}: holds several keys; expected {key}.{within[0]}=... or '{key}={{{values}}}'"
         )
     if key.startswith("hydra.launcher.ray."):  # of Hydra's own launcher, in the first releases
-        keys = [f"hydra.launcher.{name}" for name in choices.told_to("launcher", "ray")]
-        raise UserError(f"{key}: no such key; expected {nearest(key, keys)}")
+        raise UserError(_no_such_key(key))
     known = key in (*KEYS, *choices.SHOWN)
     if not known and (override.is_add() or override.is_force_add()):
         raise UserError(_no_such_key(key))
@@ -634,6 +633,9 @@ def _wrong_override(error: Exception) -> str:
 
 
 def _no_such_key(key: str) -> str:
+    if key.startswith("hydra.launcher.ray."):
+        keys = [f"hydra.launcher.{name}" for name in choices.told_to("launcher", "ray")]
+        return f"{key}: no such key; expected {nearest(key, keys)}"
     # What Hydra's own plugin for Optuna was told, perhaps.
     if key.startswith(("hydra.sweeper.", "hydra/sweeper/")):
         names = ["max_batch_size", *choices.told_to("sweeper", "optuna")]

@@ -34,6 +34,7 @@ ON_CPU = {"cpp_wrapper": True, "size_asserts": False}
 class Compilation:
     """What compiling took, in seconds, and what a call takes before and after."""
 
+    what: str
     seconds: float
     call_before: float
     call_after: float
@@ -46,12 +47,13 @@ class Compiled:
     call, so they may change in place.
 
     Args:
+        what: a call computes.
         moves: so many of the tensors that are given take the values of the first results, and the
             call returns the others.
     """
 
-    def __init__(self, function: Function, moves: int = 0) -> None:
-        self.function, self.moves = function, moves
+    def __init__(self, function: Function, what: str, moves: int = 0) -> None:
+        self.function, self.what, self.moves = function, what, moves
         self.graphs: dict[tuple[object, ...], Function] = {}
         self.compilations: list[Compilation] = []
 
@@ -78,7 +80,7 @@ class Compiled:
             compiled(*given)
             seconds = time.monotonic() - start
             after = _seconds(lambda: compiled(*given))
-        self.compilations.append(Compilation(seconds, before, after))
+        self.compilations.append(Compilation(self.what, seconds, before, after))
         return compiled
 
     def _moving(self, *given: Tensor) -> tuple[Tensor, ...]:

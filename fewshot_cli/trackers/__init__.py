@@ -82,7 +82,7 @@ def following(config: Config, directory: RunDirectory) -> Iterator[None]:
 
     def add(rows: Sequence[Metrics]) -> None:
         for each in at_work:
-            each.work.put(lambda tracker: tracker.add(rows))
+            each.work.put(methodcaller("add", rows))
 
     directory.follow = add
     end: BaseException | None = None

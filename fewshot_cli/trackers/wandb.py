@@ -93,11 +93,13 @@ class WeightsAndBiases:
         import pandas as pd
         import wandb
 
-        shown: Any = wandb.Image(str(file)) if file.suffix == ".png" else None
-        if shown is None:
+        shown: Any
+        if file.suffix == ".csv":
             table = pd.read_csv(file).astype(object)
             table = table.where(table.notna(), None)  # NaN is no JSON
             shown = wandb.Table(dataframe=table, allow_mixed_types=True)
+        else:
+            shown = wandb.Image(str(file))
         # In the summary, since a step here would forbid earlier steps to a run that goes on.
         self.run.summary[name] = shown
 

@@ -19,7 +19,6 @@ import torch
 
 from fewshot_cli import trackers
 from fewshot_cli.algorithms.base import DivergedError, MetaLearner
-from fewshot_cli.algorithms.maml import MAML
 from fewshot_cli.data.arrays import ArrayTasks
 from fewshot_cli.data.images.episodes import ImageTasks
 from fewshot_cli.data.task import Scores, TaskBatch, score
@@ -269,20 +268,15 @@ def _where_it_diverges(
 
 
 def _what_compiling_took(algorithm: MetaLearner) -> str:
-    from fewshot_cli.stacked.compiled import Compiled
-
-    assert isinstance(algorithm, MAML)
-    functions = algorithm.meta_gradient, algorithm.whole_update
-    took = [each for of in functions if isinstance(of, Compiled) for each in of.compilations]
+    took = algorithm.compilations()
     seconds = sum(each.seconds for each in took)
     before = sum(each.call_before for each in took)
     after = sum(each.call_after for each in took)
     gain = before - after
     pays = f"pays after {seconds / gain:,.0f} iterations" if gain > 0 else "never pays"
-    whole = algorithm.whole_update is not None and algorithm.whole_update.compilations
     return (
-        f"Compiled in {seconds:.1f} s: a meta-{'update' if whole else 'gradient'} takes "
-        f"{1e3 * after:.2f} ms instead of {1e3 * before:.2f} ms, which {pays}"
+        f"Compiled in {seconds:.1f} s: a {took[-1].what} takes {1e3 * after:.2f} ms instead of "
+        f"{1e3 * before:.2f} ms, which {pays}"
     )
 
 

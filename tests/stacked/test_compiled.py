@@ -33,7 +33,7 @@ def test_each_set_of_shapes_is_compiled_once() -> None:
     def gradient(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad((weight * x).square().sum(), [weight])
 
-    compiled = Compiled(gradient)
+    compiled = Compiled(gradient, "gradient")
     x = torch.tensor([1.0, 3.0])
     assert float(compiled(x)[0]) == 40
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_some_of_what_is_given_moves() -> None:
     def add(total: torch.Tensor, steps: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return total + x, steps + 1, total * 2
 
-    compiled = Compiled(add, moves=2)
+    compiled = Compiled(add, "sum", moves=2)
     for _ in range(3):
         (before,) = compiled(total, steps, torch.ones(3))
         assert torch.equal(before, 2 * kept[0])

@@ -88,37 +88,26 @@ def test_a_launcher_that_is_not_installed_is_one_line(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("earlier", "now"),
+    ("chosen", "earlier", "now"),
     [
-        ("+hydra.launcher.ray.init.address=HOST:6379", "hydra.launcher.address or"),
-        ("++hydra.launcher.ray.remote.num_cpus=2", "hydra.launcher.num_cpus or"),
+        ("launcher=ray", "+hydra.launcher.ray.init.address=HOST:6379", "hydra.launcher.address or"),
+        ("launcher=ray", "++hydra.launcher.ray.remote.num_cpus=2", "hydra.launcher.num_cpus or"),
+        ("sweeper=optuna", "hydra.sweeper.sampler.seed=3", "seed"),
+        ("sweeper=optuna", "hydra/sweeper/sampler=random", "sampler"),
+        (
+            *("sweeper=optuna", "hydra.sweeper.direction=maximize"),
+            "max_batch_size, n_jobs, n_trials, pruner, sampler,",
+        ),
     ],
 )
-def test_keys_of_the_earlier_launcher_for_ray_name_those_of_now(
-    fewshot: Command, earlier: str, now: str
+def test_keys_of_hydras_own_plugins_name_those_of_now(
+    fewshot: Command, chosen: str, earlier: str, now: str
 ) -> None:
-    done = fewshot("train", "-m", *SMOKE, "hydra/launcher=ray", earlier)
+    done = fewshot("train", "-m", *SMOKE, f"hydra/{chosen}", earlier)
     assert done.returncode == 2
     key = earlier.strip("+").partition("=")[0]
-    assert done.stderr.startswith(f"fewshot: {key}: no such key; expected {now}")
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("earlier", "now"),
-    [
-        ("hydra.sweeper.sampler.seed=3", "seed"),
-        ("hydra/sweeper/sampler=random", "sampler"),
-        ("hydra.sweeper.direction=maximize", "max_batch_size, n_jobs, n_trials, pruner, sampler,"),
-    ],
-)
-def test_keys_of_hydras_own_plugin_for_optuna_name_those_of_now(
-    fewshot: Command, earlier: str, now: str
-) -> None:
-    done = fewshot("train", "-m", *SMOKE, "hydra/sweeper=optuna", earlier)
-    key = earlier.partition("=")[0]
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"fewshot: {key}: no such key; of hydra.sweeper, expected {now}")
+    of = "of hydra.sweeper, " if chosen.startswith("sweeper") else ""
+    assert done.stderr.startswith(f"fewshot: {key}: no such key; {of}expected {now}")
     assert done.stderr.count("\n") == 1
 
 
