@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
-RAY := $(VENV)/.ray
+EXTRAS := $(VENV)/.extras
 # pip would complain each time of what learn2learn declares and nobody uses.
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-warn-conflicts
 ARGS ?=
@@ -25,7 +25,7 @@ test: $(INSTALLED) ## run the tests; pytest's options through ARGS
 slow: $(INSTALLED) ## run the tests that are long by nature: compilation, launchers, the README
 	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "slow and not cluster and not browser" $(ARGS)
 
-cluster: $(RAY) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
+cluster: $(EXTRAS) ## the tests on a real SLURM and a real Ray of two hosts, as root; installs what they need
 	@tests/cluster/packages.sh
 	@$(VENV)/bin/pytest -m cluster $(ARGS) tests/cluster
 
@@ -37,10 +37,10 @@ browser: $(INSTALLED) ## the page of compare --html in a headless Chromium; inst
 numerics: $(INSTALLED) ## the numerical tests as other processors and threads would compute
 	@$(VENV)/bin/python tests/numerics.py $(ARGS)
 
-extras: $(RAY) ## install Ray and JAX too, and run the tests that need them
+extras: $(EXTRAS) ## install Ray and JAX too, and run the tests that need them
 	@$(VENV)/bin/pytest tests/sweeps/test_sweep.py tests/benchmarks -k "ray or jax"
 
-bench: $(INSTALLED) ## measure against learn2learn's own loop, about 10 minutes; options through ARGS
+bench: $(EXTRAS) ## measure against learn2learn, torch.func and JAX, about 20 minutes; options through ARGS
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 chaos: $(INSTALLED) ## kill runs and ranks at random moments, resume, compare; options through ARGS
@@ -80,6 +80,6 @@ $(INSTALLED): requirements.txt requirements-no-deps.txt setup.cfg pyproject.toml
 	$(PIP) --no-deps -r requirements-no-deps.txt
 	@touch $@
 
-$(RAY): $(INSTALLED)
+$(EXTRAS): $(INSTALLED)
 	$(PIP) -r requirements.txt -e '.[ray,bench]'
 	@touch $@

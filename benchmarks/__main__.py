@@ -1,4 +1,4 @@
-"""All the figures of docs/speed.md, about 10 minutes on 2 cores.
+"""All the figures of docs/speed.md, about 20 minutes on 2 cores.
 
 make bench                             on random images
 make bench ARGS="--omniglot DIR"       and against learn2learn's pipeline on Omniglot's archives
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import backbones, growth, memory, speed
+from benchmarks import backbones, growth, memory, small, speed
 from benchmarks.contest import report
 
 options = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -26,6 +26,7 @@ if given.omniglot is not None:
 report(list(speed.other_loops()), "On tensors in memory, ms", out / "other_loops.csv")
 report(list(speed.limit()), "Against supervised training in one batch, ms", out / "limit.csv")
 report(list(speed.every_setting()), "A meta-update on tensors in memory, ms", out / "grid.csv")
+small.table(out)
 memory.table(out)
 backbones.table(out)
 growth.main(out)

@@ -1,7 +1,7 @@
 """The sinusoid's meta-update by every way to make it, in one process; see docs/speed.md.
 
     pip install 'fewshot[bench]'               JAX, without which its columns are missing
-    python -m benchmarks.small                 all eight rows, some minutes
+    python -m benchmarks.small                 all eight rows, some minutes, as `make bench` too
     python -m benchmarks.small --only 1,2,1    1 step, second order, 1 query
     python -m benchmarks.small --shared        processor time, one thread: where others compute too
 
@@ -27,6 +27,13 @@ from fewshot_cli.settings.compose import job_config
 
 TASKS, LR, UPDATES, ROUNDS = 25, 0.01, 10, 5
 Row = tuple[int, int, int]  # steps, order, queries
+ALL: list[Row] = list(product((1, 5), (2, 1), (1, 15)))
+
+
+def table(out: Path, chosen: list[Row] = ALL, clock: Clock = time.perf_counter) -> None:
+    if not importlib.util.find_spec("jax"):
+        print("benchmarks.small: without JAX; pip install 'fewshot[bench]' brings it")
+    report(list(rows(chosen, clock)), "A meta-update of 25 sinusoids, ms", out / "small.csv")
 
 
 def rows(chosen: list[Row], clock: Clock) -> Iterator[dict[str, object]]:
@@ -66,17 +73,14 @@ def main() -> None:
     parser.add_argument("--shared", action="store_true", help="processor time, one thread")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench"))
     given = parser.parse_args()
-    chosen = list(product((1, 5), (2, 1), (1, 15)))
+    chosen = ALL
     if given.only:
         steps, order, queries = map(int, given.only.split(","))
         chosen = [(steps, order, queries)]
     if given.shared:
         torch.set_num_threads(1)
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"  # before JAX is imported
-    if not importlib.util.find_spec("jax"):
-        print("benchmarks.small: without JAX; pip install 'fewshot[bench]' brings it")
-    clock = time.process_time if given.shared else time.perf_counter
-    report(list(rows(chosen, clock)), "A meta-update of 25 sinusoids, ms", given.out / "small.csv")
+    table(given.out, chosen, time.process_time if given.shared else time.perf_counter)
 
 
 if __name__ == "__main__":

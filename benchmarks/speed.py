@@ -48,10 +48,8 @@ def every_setting() -> Iterator[dict[str, object]]:
         memory = rivals.tasks_in_memory(batch)
         rule = chunk_of(config, batch)
         net = network(config, batch)
-        compiled = {"compiled": ours(config, batch, rule, compiled=True)} if model == "mlp" else {}
         times = contest(
             {
-                **compiled,
                 "auto": ours(config, batch, rule),
                 "stacked": ours(config, batch, tasks),
                 "sequential": ours(config, batch, 1),
@@ -64,8 +62,7 @@ def every_setting() -> Iterator[dict[str, object]]:
         yield {
             "model": model, "tasks": tasks, "queries": queries, "steps": steps,
             "order": 1 if first_order else 2, "chunk": min(rule, tasks),
-            "compiled": None, **times,
-            "learn2learn/compiled": times["learn2learn"] / times.get("compiled", float("nan")),
+            **times,
             "learn2learn/auto": times["learn2learn"] / times["auto"],
             "torch.func/auto": times["torch.func"] / times["auto"],
             "better/auto": min(times["stacked"], times["sequential"]) / times["auto"],
