@@ -10,12 +10,15 @@ import random
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
+import pytest
 import stand_ins
 import torch
 from PIL import Image
@@ -80,6 +83,23 @@ def pairs() -> list[tuple[str, str]]:
         for algo in names("algo")
         if (data, algo) not in [("sinusoid", name) for name in only_classes]
     ]
+
+
+def each_value(cases: Iterable[tuple[object, ...]]) -> list[object]:
+    """These cases, of which those that bring no new value in any place are slow."""
+    seen, marked = set[tuple[int, object]](), list[object]()
+    for case in cases:
+        values = set(enumerate(map(str, case)))
+        name = "-".join(" ".join(one) if isinstance(one, list) else str(one) for one in case)
+        marks = [pytest.mark.slow] if values <= seen else []
+        marked.append(pytest.param(*case, marks=marks, id=name))
+        seen |= values
+    return marked
+
+
+def of_all(**values: Iterable[object]) -> tuple[str, list[object]]:
+    """For `parametrize`: every combination, marked as `each_value` has it."""
+    return ",".join(values), each_value(product(*values.values()))
 
 
 def config(*overrides: str) -> Config:

@@ -44,6 +44,7 @@ def test_an_odd_override_is_a_config_or_one_line(overrides: list[str]) -> None:
     assert fuzz.outcome_of(overrides) in ("valid", "refused")
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.one_of(

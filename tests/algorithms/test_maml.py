@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, config, distance, image_tasks, narrow, rounded, smooth
+from helpers import IMAGE_MODELS, config, distance, image_tasks, narrow, of_all, rounded, smooth
 from torch import nn
 from torch.nn import functional
 
@@ -68,19 +68,16 @@ def truth(model: str, algo: str, steps: int, queries: int, kinks: bool) -> list[
     return learn2learn_gradient(net, tasks, algo == "fomaml", steps)
 
 
-def every_setting(test: Callable[..., None]) -> Callable[..., None]:
-    for name, values in {
-        "model": IMAGE_MODELS,
-        "algo": ["maml", "fomaml"],
-        "steps": [1, 3],
-        "queries": [2, MANY_IMAGES],
-        "chunk": [1, 2, EVERY_TASK],
-    }.items():
-        test = pytest.mark.parametrize(name, values)(test)
-    return test
+SETTINGS: dict[str, list[Any]] = {
+    "model": IMAGE_MODELS,
+    "algo": ["maml", "fomaml"],
+    "steps": [1, 3],
+    "queries": [2, MANY_IMAGES],
+    "chunk": [1, 2, EVERY_TASK],
+}
 
 
-@every_setting
+@pytest.mark.parametrize(*of_all(**SETTINGS))
 def test_the_meta_gradient_is_learn2learn_s(
     model: str, algo: str, steps: int, queries: int, chunk: int
 ) -> None:
@@ -92,7 +89,7 @@ def test_the_meta_gradient_is_learn2learn_s(
         assert float((mine - gradient).abs().max()) < 1e-9 * largest
 
 
-@every_setting
+@pytest.mark.parametrize(*of_all(**SETTINGS))
 def test_the_meta_gradient_is_learn2learn_s_in_float32(
     model: str, algo: str, steps: int, queries: int, chunk: int
 ) -> None:
@@ -104,10 +101,9 @@ def test_the_meta_gradient_is_learn2learn_s_in_float32(
     assert distance(net, ours, truth(model, algo, steps, queries, kinks=False)) < FLOAT32
 
 
-@pytest.mark.parametrize("model", IMAGE_MODELS)
-@pytest.mark.parametrize("algo", ["maml", "fomaml"])
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("queries", [2, MANY_IMAGES])
+@pytest.mark.parametrize(
+    *of_all(**{name: values for name, values in SETTINGS.items() if name != "chunk"})
+)
 def test_float32_s_tolerance_is_far_below_a_wrong_formula(
     model: str, algo: str, steps: int, queries: int
 ) -> None:

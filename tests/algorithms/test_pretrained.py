@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers import config, image_tasks
+from helpers import config, image_tasks, of_all
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -117,13 +117,12 @@ def gradient(net: Network, algo: str, chunk: int) -> list[Tensor]:
 ALGOS = ["maml", "fomaml", "anil", "boil", "protonet", "reptile"]
 
 
-@pytest.mark.parametrize("chunk", [1, EVERY_TASK])
-@pytest.mark.parametrize("freeze", ["none", "norm"])
-@pytest.mark.parametrize("algo", ALGOS)
+@pytest.mark.parametrize(*of_all(algo=ALGOS, freeze=["none", "norm"], chunk=[1, EVERY_TASK]))
 def test_meta_gradients_are_learn2learn_s(algo: str, freeze: str, chunk: int) -> None:
     agrees(net_for(TINY, freeze), algo, chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["maml", "fomaml"])
 def test_so_they_are_with_the_embedded_weights(algo: str) -> None:
     agrees(net_for(LITE0, "none"), algo, chunk=1)

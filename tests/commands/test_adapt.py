@@ -26,6 +26,7 @@ def here(tmp_path: Path, own_cache: None) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_adapt_predict_and_the_program_agree(here: Path, fewshot: Command) -> None:
     options = ["--support", "SUPPORT", "--query", "QUERY", "--steps", "2"]
     for file in ("model.pt", "model.pt2"):

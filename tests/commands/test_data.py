@@ -90,6 +90,7 @@ def test_near_duplicates_are_named(tmp_path: Path, fewshot: Command) -> None:
     assert table["duplicates"] == "0 within a class, 0 across classes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 4, 12])
 def test_what_it_says_of_runs_is_what_they_do(
     tmp_path: Path, fewshot: Command, classes: int

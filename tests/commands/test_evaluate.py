@@ -178,6 +178,7 @@ def test_a_folder_that_is_no_run(fewshot: Command) -> None:
     assert done.stderr.startswith("fewshot: nowhere: expected a run directory")
 
 
+@pytest.mark.slow
 def test_all_classes_of_another_folder(fewshot: Command, tmp_path: Path) -> None:
     """Those that the run was trained on, by their paths, are left out; its own splits stay."""
     little_folder(tmp_path / "here", classes=7)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import Command
 from filelock import FileLock
 from helpers import TINY, little_folder, outcome
@@ -55,6 +56,7 @@ def test_a_small_collection_keeps_its_splits(fewshot: Command, tmp_path: Path) -
     assert (tmp_path / "old" / "splits.csv").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_run_told_to_stop_in_a_long_meta_validation_stops_there(
     fewshot: Command, tmp_path: Path
 ) -> None:

@@ -57,7 +57,12 @@ def test_resnet12_on_augmented_photographs(fewshot: Command, tmp_path: Path) -> 
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["model"] == "resnet12"
 
 
-@pytest.mark.parametrize("algo", names("algo"))
+THEORY = "maml", "fomaml", "reptile", "finetune"
+
+
+@pytest.mark.parametrize(
+    "algo", [pytest.param(a, marks=[] if a in THEORY else pytest.mark.slow) for a in names("algo")]
+)
 def test_the_smoke_experiment(fewshot: Command, tmp_path: Path, algo: str) -> None:
     done = fewshot("train", f"algo={algo}", "experiment=smoke")
     assert done.returncode == 0, done.stderr

@@ -103,6 +103,7 @@ def test_the_same_comparison_is_the_same_page(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--plot", "--html"])
 def test_the_command_writes_them_without_torch(tmp_path: Path, option: str) -> None:
     sweep(tmp_path / "s")

@@ -158,6 +158,7 @@ def test_a_broken_png_is_named(tmp_path: Path, cache_dir: Path) -> None:
         load("tiered_imagenet", root, cache_dir, "data.image_size=16", "eval.queries=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "experiment",
     [

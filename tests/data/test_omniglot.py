@@ -187,6 +187,7 @@ def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert os.listdir(tmp_path / "omniglot") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in names("data") if name.startswith("omniglot")])
 def test_the_real_images_fit_every_shipped_config(
     omniglot: Path, cache_dir: Path, name: str

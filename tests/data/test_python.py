@@ -41,6 +41,7 @@ def load(folder: Path, code: str, *overrides: str) -> ArrayTasks | DrawnTasks:
     return python.load(chosen.data, "", CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my_tasks.py", "my_lines.py"])
 def test_the_examples_of_the_page_train_resume_and_are_tested(
     tmp_path: Path, fewshot: Command, name: str

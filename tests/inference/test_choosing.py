@@ -102,6 +102,7 @@ def test_the_model_is_that_of_the_setting_chosen_and_the_same_each_time(
     assert all(torch.equal(said, other) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algo", "told", "begins"),
     [

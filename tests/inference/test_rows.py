@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import config, names, untrained
+from helpers import config, each_value, names, untrained
 
 from fewshot_cli.inference import RowModel, adapt, load, save
 from fewshot_cli.settings.errors import UserError
@@ -109,7 +109,7 @@ def adaptable() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("algo", "kind"), adaptable())
+@pytest.mark.parametrize(("algo", "kind"), each_value(adaptable()))
 def test_every_algorithm_adapts_and_what_is_saved_says_the_same(
     tmp_path: Path, algo: str, kind: str
 ) -> None:

@@ -39,6 +39,7 @@ def test_what_is_loaded_says_what_was_saved(
         assert torch.allclose(said.sum(1), torch.ones(count))
 
 
+@pytest.mark.slow
 def test_a_program_runs_where_only_torch_is(model: Model, tmp_path: Path) -> None:
     save(model.judging(True), tmp_path / "model.pt2")
     images = torch.rand(3, 3, 32, 32)

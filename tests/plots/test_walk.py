@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import stand_ins
 import torch
-from helpers import TINY, TOGETHER, WITHOUT_STEPS, choosing, config, pairs
+from helpers import TINY, TOGETHER, WITHOUT_STEPS, choosing, config, each_value, pairs
 from torch.func import functional_call, grad
 
 from fewshot_cli.data.task import TaskShape, losses
@@ -43,7 +43,7 @@ def setting(cache_dir: Path, data: str, *overrides: str) -> Config:
     return chosen
 
 
-@pytest.mark.parametrize(("data", "algo"), CASES)
+@pytest.mark.parametrize(("data", "algo"), each_value(CASES))
 def test_inner_paths_begin_at_theta_and_end_at_the_adapted_weights(
     tmp_path: Path, cache_dir: Path, data: str, algo: str
 ) -> None:
@@ -124,6 +124,7 @@ def test_the_loss_is_the_mean_query_loss_of_the_tasks(tmp_path: Path, cache_dir:
         assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_convolutional_network(tmp_path: Path, cache_dir: Path) -> None:
     small = ["model=cnn4", "model.channels=4", "algo=fomaml"]
     found, _, _ = walked(tmp_path, setting(cache_dir, "glyphs", *small))

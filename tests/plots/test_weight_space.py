@@ -55,6 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / path for path in listed.splitlines()]
 
 
+@pytest.mark.slow
 def test_five_runs_side_by_side(runs: list[Path]) -> None:
     figure = weight_space.draw(runs, "pca")
     titles = [axes.get_title() for axes in figure.axes]

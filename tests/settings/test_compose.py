@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import BACKBONES, IMAGE_MODELS, names, pairs
+from helpers import BACKBONES, IMAGE_MODELS, each_value, names, pairs
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ def compatible(data: str) -> list[str]:
     return [f"data={data}", *no_images]
 
 
-@pytest.mark.parametrize(("data", "algo"), pairs())
+@pytest.mark.parametrize(("data", "algo"), each_value(pairs()))
 def test_every_data_set_goes_with_every_algorithm(data: str, algo: str) -> None:
     config = job_config([*compatible(data), f"algo={algo}"])
     assert (config.data.name, config.algo.name) == (data, algo)

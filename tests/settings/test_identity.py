@@ -113,6 +113,7 @@ def test_a_saved_kind_that_is_a_path_reads_no_file(tmp_path: Path) -> None:
     assert choices.own_keys("algo", str(evil.with_suffix(""))) is choices.CODE["algo"][1]
 
 
+@pytest.mark.slow
 def test_own_keys_are_read_without_torch(fewshot: Command) -> None:
     done = fewshot("train", "algo=imaml", "--cfg", "job", "algo.cg_steps=7")
     assert done.returncode == 0, done.stderr

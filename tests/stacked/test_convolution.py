@@ -23,6 +23,7 @@ def arguments(groups: int, layout: torch.memory_format = torch.contiguous_format
     return [each.requires_grad_() for each in drawn]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_both_derivatives_are_those_of_finite_differences(form: dict[str, int]) -> None:
     x, weight, bias = arguments(form["groups"])

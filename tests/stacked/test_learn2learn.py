@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import Command
 
 from fewshot_cli.stacked.learn2learn import INSTALL
@@ -44,6 +45,7 @@ def test_only_what_is_needed_is_imported_and_all_of_it_can_be_later() -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_is_taken_from_a_learn2learn_that_is_there() -> None:
     python(
         STOOD_IN + "import learn2learn\n" + OURS + "assert ours.MAML is learn2learn.algorithms.MAML"

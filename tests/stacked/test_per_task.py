@@ -70,6 +70,7 @@ def test_weights_that_all_tasks_share_need_no_copies(case: str) -> None:
     assert torch.allclose(shared, torch.cat(alone), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_derivatives(case: str) -> None:
     layer, *given = draw(case)

@@ -86,6 +86,7 @@ def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
         studies.opened(f"sqlite:///{tmp_path / 'optuna.db'}", "fewshot")
 
 
+@pytest.mark.slow
 def test_the_folder_of_an_earlier_release_goes_on(fewshot: Command, tmp_path: Path) -> None:
     """Its database is that of Hydra's plugin, with Optuna 2.10."""
     sweep = tmp_path / "s"
@@ -101,6 +102,7 @@ def test_the_folder_of_an_earlier_release_goes_on(fewshot: Command, tmp_path: Pa
     assert 0.01 <= mine.params["algo.inner_lr"] <= 0.1
 
 
+@pytest.mark.slow
 def test_another_search_space_is_one_line(fewshot: Command, tmp_path: Path) -> None:
     sweep = tmp_path / "s"
     sweep.mkdir()
@@ -113,6 +115,7 @@ def test_another_search_space_is_one_line(fewshot: Command, tmp_path: Path) -> N
     assert [trial.state for trial in trials(sweep)] == [TrialState.COMPLETE]
 
 
+@pytest.mark.slow
 def test_a_poor_trial_is_pruned_and_tested(fewshot: Command, tmp_path: Path) -> None:
     """By five trials, each better at every meta-validation than any real one."""
     sweep = tmp_path / "s"
@@ -142,6 +145,7 @@ def test_a_poor_trial_is_pruned_and_tested(fewshot: Command, tmp_path: Path) -> 
     assert json.loads((folder / "summary.json").read_text())["iterations"] == 6
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_a_failed_trial(fewshot: Command, tmp_path: Path) -> None:
     words = [word for word in SEARCH if not word.startswith("algo.inner_lr")]
     done = fewshot(*words, "algo.inner_lr=1e30,1e29", "hydra.sweeper.n_trials=1")

@@ -38,7 +38,7 @@ def status(job: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("flags_first", [True, False])
+@pytest.mark.parametrize("flags_first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_sweep_leaves_a_complete_directory_a_job(
     fewshot: Command, tmp_path: Path, flags_first: bool
 ) -> None:
@@ -59,6 +59,7 @@ def test_a_sweep_leaves_a_complete_directory_a_job(
     assert f"Next:  fewshot compare {sweep.relative_to(tmp_path)}" in done.stdout
 
 
+@pytest.mark.slow
 def test_given_again_only_what_is_missing_runs(fewshot: Command, tmp_path: Path) -> None:
     words = ["train", "-m", *SMOKE, "sweep.dir=s"]
     assert fewshot(*words, "seed=1,2", "algo=maml").returncode == 0
@@ -173,6 +174,7 @@ def test_optuna_searches_and_goes_on(fewshot: Command, tmp_path: Path) -> None:
     assert all(0.01 <= float(rate) <= 1 for rate in rates)
 
 
+@pytest.mark.slow
 def test_a_failed_job_costs_only_itself(fewshot: Command, tmp_path: Path) -> None:
     rates = ["algo.inner_lr=0.01,1e30,0.02", "algo.inner_steps=3"]
     done = fewshot("train", "-m", *SINE, *rates, "sweep.dir=s")

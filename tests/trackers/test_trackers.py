@@ -183,6 +183,7 @@ def test_tensorboard_hears_how_the_run_ended(
     assert said in (f"{status['status']}: {status['error']}", status["status"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "name", "said"), ENDS)
 def test_mlflow_hears_how_the_run_ended(
     tmp_path: Path,

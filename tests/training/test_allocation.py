@@ -23,6 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told")
 def test_a_block_that_was_freed_is_there_for_the_next_one() -> None:
     # Without this, glibc moves its threshold by itself, and sometimes far enough.

@@ -50,6 +50,7 @@ def test_another_domain_is_tested_at_the_backbone_s_size(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", ["ncm", "ridge", "logistic", "soft_kmeans"])
 def test_heads_are_a_meta_test_and_no_more(
     fewshot: Command, tmp_path: Path, photos: list[str], algo: str
@@ -66,6 +67,7 @@ def test_heads_are_a_meta_test_and_no_more(
     assert "Computing features" not in again.stderr  # they are there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["all", "3", "norm", "none"])
 def test_a_run_goes_on_to_the_same_bits(
     fewshot: Command, tmp_path: Path, photos: list[str], freeze: str
@@ -144,6 +146,7 @@ def test_a_run_begins_with_the_weights_of_another(
     assert done.stderr.startswith(f"fewshot: init={first}: expected a run directory")
 
 
+@pytest.mark.slow
 def test_a_frozen_body_of_another_run_is_there_again(
     fewshot: Command, tmp_path: Path, photos: list[str]
 ) -> None:

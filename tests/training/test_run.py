@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import TINY, UNTRAINED, choosing, config, little_folder, names, pairs
+from helpers import TINY, UNTRAINED, choosing, config, each_value, little_folder, names, pairs
 
 from fewshot_cli.runs import result
 from fewshot_cli.runs.directory import COLUMNS, RunDirectory
@@ -31,7 +31,9 @@ def small(cache_dir: Path, algo: str, data: str = "glyphs", *overrides: str) -> 
     return configured(cache_dir, "model=mlp", f"algo={algo}", *setting, *overrides)
 
 
-@pytest.mark.parametrize(("data", "algo"), [pair for pair in pairs() if "omni" not in pair[0]])
+@pytest.mark.parametrize(
+    ("data", "algo"), each_value(pair for pair in pairs() if "omni" not in pair[0])
+)
 def test_a_run_leaves_every_file_of_the_contract(
     tmp_path: Path, cache_dir: Path, algo: str, data: str
 ) -> None:
@@ -121,6 +123,7 @@ def test_the_best_checkpoint_is_the_one_that_validated_best(
     assert torch.load(directory.checkpoints / "last.pt")["iteration"] == 8
 
 
+@pytest.mark.slow
 def test_the_pace_leaves_out_meta_validation(tmp_path: Path, cache_dir: Path) -> None:
     """Rows whose iterations a validation interrupts show the pace of the others."""
     chosen = small(cache_dir, "maml", "sinusoid", "iterations=400", "log_every=30")
@@ -231,6 +234,7 @@ def test_all_classes_are_for_the_test_where_nothing_is_trained(
         dry_run(on_folder(cache_dir, root, of_file))
 
 
+@pytest.mark.slow
 def test_maml_learns_sinusoids(tmp_path: Path, cache_dir: Path) -> None:
     chosen = configured(cache_dir, "data=sinusoid", "model=mlp", "iterations=600")
     directory = RunDirectory(tmp_path / "run")
