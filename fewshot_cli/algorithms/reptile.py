@@ -150,7 +150,7 @@ class Reptile(MetaLearner):
         """Have Adam begin with the second moments that are carried, if any are."""
         for phi, carried in zip(phis, self.carried, strict=False):
             optimizer.state[phi] = {
-                "step": carried["step"].clone(),
+                "step": carried["step"].float().clone(),  # as Adam counts, whatever the weights
                 "exp_avg": torch.zeros_like(phi),
                 "exp_avg_sq": carried["exp_avg_sq"].to(phi.device).expand_as(phi).clone(),
             }

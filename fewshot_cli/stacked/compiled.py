@@ -52,7 +52,7 @@ class Compilation:
 
 
 class Compiled:
-    """`function` of tensors, compiled once for each set of shapes and layouts that it meets.
+    """`function` of tensors, compiled once for each set of shapes, layouts and types it meets.
 
     Tensors that the function takes from elsewhere, as a network's weights, are read anew at each
     call, so they may change in place.
@@ -70,7 +70,7 @@ class Compiled:
         self.compilations: list[Compilation] = []
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        layout = tuple((tensor.shape, tensor.stride()) for tensor in given)
+        layout = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in given)
         if layout not in self.graphs:
             self.graphs[layout] = self._compile(given)
         with torch.no_grad():
