@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-def test_each_set_of_shapes_is_compiled_once() -> None:
+def test_each_set_of_shapes_and_types_is_compiled_once() -> None:
     weight = nn.Parameter(torch.tensor(2.0))
 
     def gradient(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -40,7 +40,8 @@ def test_each_set_of_shapes_is_compiled_once() -> None:
         weight.fill_(1.0)  # as an optimiser does it
     assert float(compiled(x)[0]) == 20
     assert float(compiled(torch.ones(3))[0]) == 6
-    assert len(compiled.compilations) == 2
+    assert float(compiled(torch.ones(2, dtype=torch.float64))[0]) == 4
+    assert len(compiled.compilations) == 3
     assert all(each.seconds > each.call_before > 0 for each in compiled.compilations)
 
 
