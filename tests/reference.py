@@ -69,9 +69,9 @@ def _default(name: str, key: Key) -> str:
 def _values(key: Key) -> str:
     if isinstance(key.default, Enum):
         return ", ".join(f"`{each.value}`" for each in type(key.default))
-    if key.words is not None:
-        return ", ".join(f"`{each}`" for each in key.words)
-    return "`true`, `false`" if isinstance(key.default, bool) else key.bounds
+    words = ["true", "false"] if isinstance(key.default, bool) else []
+    words += [] if key.words is None else [*key.words]
+    return ", ".join(f"`{each}`" for each in words) or key.bounds
 
 
 if __name__ == "__main__":

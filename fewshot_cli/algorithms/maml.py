@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # it imports what compiles
 @dataclass
 class MAMLConfig(AlgoConfig):
     compilable = True
+    recomputable = True
 
 
 class MAML(MetaLearner):
@@ -70,11 +71,11 @@ class MAML(MetaLearner):
             # Here, since a second goes into importing what compiles.
             from fewshot_cli.stacked.compiled import Compiled
 
-            self.meta_gradient = Compiled(self._meta_gradient, "meta-gradient")
+            self.meta_gradient = Compiled(self._meta_gradient, "a meta-gradient")
             if acceleration.ranks.size == 1 and not self.alphas:
                 moves = len(self.meta_optimizer.tensors())
                 update = partial(self._whole_update, moves)
-                self.whole_update = Compiled(update, "meta-update", moves)
+                self.whole_update = Compiled(update, "a meta-update", moves)
 
     def wrap(self, net: Network, config: AlgoConfig, acceleration: Acceleration) -> l2l.Wrapper:
         """learn2learn's wrapper of what the inner loop moves."""

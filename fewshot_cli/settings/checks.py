@@ -8,6 +8,7 @@ from dataclasses import asdict
 from fewshot_cli.settings.errors import UserError, nearest
 from fewshot_cli.settings.schema import (
     EVERY_STEP,
+    AlgoConfig,
     Batching,
     Config,
     DataConfig,
@@ -30,8 +31,9 @@ def check(config: Config) -> None:
             if known.bounds and number is not None and not known.fits(number):
                 kind = "" if known.most is not None else "a finite number "
                 raise UserError(f"{name}={number}: expected {kind}{known.bounds}")
-        if known.words is not None and value not in (words := [*known.words]):
-            raise UserError(f"{name}={value}: expected {nearest(str(value), words)}")
+        if isinstance(value, str) and known.words is not None and value not in [*known.words]:
+            truths = ["true", "false"] if isinstance(known.default, bool) else []
+            raise UserError(f"{name}={value}: expected {nearest(value, [*truths, *known.words])}")
     _check_model(config)
     _check_fractions(config.data)
     if config.data.shared:
@@ -127,26 +129,28 @@ def _check_scored(config: Config) -> None:
 
 def _check_acceleration(config: Config) -> None:
     algo = config.algo
-    if config.compile and not algo.compilable:
-        raise UserError(f"compile=true: algo={algo.name} cannot; expected compile=false")
-    if config.compile and algo.head is not Head.own:  # whose rows are as many as labels say
-        raise UserError(
-            f"compile=true: not with algo.head={algo.head.value}; expected algo.head=own"
-        )
-    if config.recompute and (algo.first_order or not algo.compilable):
+    if config.compile is True and (why := not_compiled(algo)):
+        raise UserError(f"compile=true: {why}")
+    if config.recompute and (algo.first_order or not algo.recomputable):
         raise UserError(
             f"recompute=true: algo={algo.name} keeps no graph of its inner steps that could be "
             "spared; expected recompute=false"
         )
-    refused = {
-        "compile": ["first_order_iterations"],
-        "recompute": ["multi_step", "first_order_iterations", "learn_rates"],
-    }
-    for option, keys in refused.items():
-        for key in keys:
-            value = getattr(algo, key)
-            if getattr(config, option) and value:
-                raise UserError(f"{option}=true: not with algo.{key}={str(value).lower()}")
+    for key in ("multi_step", "first_order_iterations", "learn_rates"):
+        value = getattr(algo, key)
+        if config.recompute and value:
+            raise UserError(f"recompute=true: not with algo.{key}={str(value).lower()}")
+
+
+def not_compiled(algo: AlgoConfig) -> str | None:
+    """Why nothing of an algorithm can be compiled; None where something can."""
+    if not algo.compilable:
+        return f"algo={algo.name} cannot; expected compile=false"
+    if algo.head is not Head.own:  # whose rows are as many as labels say
+        return f"not with algo.head={algo.head.value}; expected algo.head=own"
+    if algo.first_order_iterations:
+        return f"not with algo.first_order_iterations={algo.first_order_iterations}"
+    return None
 
 
 def _check_model(config: Config) -> None:

@@ -210,6 +210,12 @@ class WandbMode(StrEnum):
     disabled = "disabled"  # nowhere
 
 
+class Compile(StrEnum):
+    """What `compile` may be besides true and false."""
+
+    auto = "auto"  # true where a rule says that it pays (training/compiling.py)
+
+
 EVERY_STEP = "all"  # of eval.score_steps
 
 
@@ -366,7 +372,8 @@ class AlgoConfig(Group):
     first_order: bool = key(
         False, role=Role.choice, help="the Jacobian of the inner loop is taken as the identity"
     )
-    compilable: ClassVar[bool] = False  # its file makes use of `compile` and `recompute`
+    compilable: ClassVar[bool] = False  # its file makes use of `compile`
+    recomputable: ClassVar[bool] = False  # its file makes use of `recompute`
     meta_trains: ClassVar[bool] = True  # has a meta-training, with a meta-validation
     pretrains: ClassVar[bool] = False  # trains one network on all meta-train classes
     classifies: ClassVar[bool] = False  # cannot do regression
@@ -529,7 +536,12 @@ class Config:
         above=0,
         help="tasks at once with batching=stacked; null: all",
     )
-    compile: bool = key(False, role=Role.means, help="the meta-update, by torch.compile")
+    compile: bool | str = key(
+        False,
+        role=Role.means,
+        words=Compile,
+        help="what training repeats, by torch.compile; auto: where a rule says that it pays",
+    )
     recompute: bool = key(
         False, role=Role.means, help="inner steps again on the backward pass, to save memory"
     )

@@ -32,33 +32,45 @@ ON_CPU = {"cpp_wrapper": True, "size_asserts": False}
 
 @dataclass(frozen=True)
 class Compilation:
-    """What compiling took, in seconds, and what a call takes before and after."""
+    """What compiling took, in seconds, and what a call takes before and after.
+
+    Attributes:
+        what: a call computes, with its article.
+        calls: that an iteration makes.
+    """
 
     what: str
     seconds: float
     call_before: float
     call_after: float
+    calls: int = 1
+
+    @property
+    def spared(self) -> float:
+        """The seconds that an iteration takes less."""
+        return self.calls * (self.call_before - self.call_after)
 
 
 class Compiled:
-    """`function` of tensors, compiled once for each set of shapes and layouts that it meets.
+    """`function` of tensors, compiled once for each set of shapes, layouts and types it meets.
 
     Tensors that the function takes from elsewhere, as a network's weights, are read anew at each
     call, so they may change in place.
 
     Args:
-        what: a call computes.
+        what: a call computes, with its article.
         moves: so many of the tensors that are given take the values of the first results, and the
             call returns the others.
+        calls: that an iteration makes.
     """
 
-    def __init__(self, function: Function, what: str, moves: int = 0) -> None:
-        self.function, self.what, self.moves = function, what, moves
+    def __init__(self, function: Function, what: str, moves: int = 0, calls: int = 1) -> None:
+        self.function, self.what, self.moves, self.calls = function, what, moves, calls
         self.graphs: dict[tuple[object, ...], Function] = {}
         self.compilations: list[Compilation] = []
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        layout = tuple((tensor.shape, tensor.stride()) for tensor in given)
+        layout = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in given)
         if layout not in self.graphs:
             self.graphs[layout] = self._compile(given)
         with torch.no_grad():
@@ -80,7 +92,7 @@ class Compiled:
             compiled(*given)
             seconds = time.monotonic() - start
             after = _seconds(lambda: compiled(*given))
-        self.compilations.append(Compilation(self.what, seconds, before, after))
+        self.compilations.append(Compilation(self.what, seconds, before, after, self.calls))
         return compiled
 
     def _moving(self, *given: Tensor) -> tuple[Tensor, ...]:

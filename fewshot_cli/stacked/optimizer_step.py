@@ -47,7 +47,12 @@ def stepped(
     count = len(gradient)
     weights, means, squares, steps = (state[at : at + count] for at in range(0, 4 * count, count))
     steps = [step + 1 for step in steps]
-    means = [mean + (1 - beta1) * (part - mean) for mean, part in zip(means, gradient, strict=True)]
+    if beta1:
+        means = [
+            mean + (1 - beta1) * (part - mean) for mean, part in zip(means, gradient, strict=True)
+        ]
+    else:  # which that sum would round
+        means = gradient
     squares = [
         beta2 * square + (1 - beta2) * part * part
         for square, part in zip(squares, gradient, strict=True)

@@ -17,8 +17,8 @@ from fewshot_cli.algorithms.base import MetaLearner
 from fewshot_cli.progress import quiet
 from fewshot_cli.runs.directory import Unwritten
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Config, EvalConfig
-from fewshot_cli.training import room
+from fewshot_cli.settings.schema import Compile, Config, EvalConfig
+from fewshot_cli.training import compiling, room
 from fewshot_cli.training.evaluation import TASKS_A_DRAW
 from fewshot_cli.training.memory import OutOfMemoryError, memory_explained
 from fewshot_cli.training.run import meta_test, meta_validate
@@ -74,6 +74,8 @@ def dry_run(config: Config) -> str:
         _time(config, times, config.iterations if trains else 0),
         _memory(setup.device, free),
     ]
+    if config.compile == Compile.auto:
+        lines.append(compiling.told(config, setup.algorithm.net, setup.device))
     return "\n".join(lines)
 
 

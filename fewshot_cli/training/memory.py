@@ -48,7 +48,7 @@ def _less(config: Config) -> str:
     settings = []
     if config.batching is not Batching.sequential and config.chunk != 1:
         settings.append("batching=stacked chunk=1")
-    if config.algo.compilable and not config.algo.first_order and not config.recompute:
+    if config.algo.recomputable and not config.algo.first_order and not config.recompute:
         settings.append("recompute=true")
     if config.meta_batch > 1:
         settings.append(f"meta_batch={config.meta_batch // 2}")

@@ -27,9 +27,9 @@ from fewshot_cli.progress import Progress, say
 from fewshot_cli.runs.directory import Metrics, RunDirectory
 from fewshot_cli.runs.signals import Waiting, put_off
 from fewshot_cli.settings.errors import UserError
-from fewshot_cli.settings.schema import Config, LimitsConfig
+from fewshot_cli.settings.schema import Compile, Config, LimitsConfig
 from fewshot_cli.stacked.ranks import ALONE, Ranks
-from fewshot_cli.training import by_class, checkpoints, limits, trajectory
+from fewshot_cli.training import by_class, checkpoints, compiling, limits, trajectory
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.setup import Setup, prepare
@@ -83,6 +83,8 @@ def run(
             _tell_splits(source.sizes, config, directory)
         at = restored(earlier, setup, start) if earlier else TrainingState.new(config, start)
         _tell_who_idles(setup)
+        if config.compile == Compile.auto:
+            say(compiling.told(config, setup.algorithm.net, setup.device))
         directory.stopped = _meta_train(setup, directory, at, judge)
         path, state = ranks.first(lambda: checkpoints.tested(directory, config.eval.checkpoint))
         iteration = checkpoints.fill(path, setup.algorithm, state)
@@ -190,7 +192,7 @@ def _meta_train(
                 began = time.monotonic()
                 scores = _meta_update(setup, algorithm, state)
                 iteration = state.iteration = state.iteration + 1
-                if config.compile and iteration == first:
+                if algorithm.acceleration.compile and iteration == first:
                     say(_what_compiling_took(algorithm))
                 state.since.append(scores)
                 state.since_seconds += time.monotonic() - began
@@ -269,14 +271,12 @@ def _where_it_diverges(
 
 def _what_compiling_took(algorithm: MetaLearner) -> str:
     took = algorithm.compilations()
-    seconds = sum(each.seconds for each in took)
-    before = sum(each.call_before for each in took)
-    after = sum(each.call_after for each in took)
-    gain = before - after
+    last, seconds = took[-1], sum(each.seconds for each in took)
+    gain = sum(each.spared for each in took)
     pays = f"pays after {seconds / gain:,.0f} iterations" if gain > 0 else "never pays"
     return (
-        f"Compiled in {seconds:.1f} s: a {took[-1].what} takes {1e3 * after:.2f} ms instead of "
-        f"{1e3 * before:.2f} ms, which {pays}"
+        f"Compiled in {seconds:.1f} s: {last.what} takes {1e3 * last.call_after:.2f} ms instead of "
+        f"{1e3 * last.call_before:.2f} ms, which {pays}"
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -26,12 +24,11 @@ from fewshot_cli.settings.schema import Batching, Config, Head, Precision
 from fewshot_cli.stacked.acceleration import EVERY_TASK, Acceleration
 from fewshot_cli.stacked.ranks import ALONE, Ranks
 from fewshot_cli.stacked.stacking import chunk_size
-from fewshot_cli.training import checkpoints
+from fewshot_cli.training import checkpoints, compiling
 from fewshot_cli.training.allocation import keep_freed_memory
 from fewshot_cli.training.seeding import initialised, make_deterministic
 
 THREADS = torch.get_num_threads()  # one a core, or what OMP_NUM_THREADS says
-COMPILERS = os.environ.get("CXX", "g++"), "g++", "clang++"
 
 
 @dataclass
@@ -99,7 +96,7 @@ def prepare(
     trained_on = config.algo.inner_batch or config.ways * (config.algo.train_shots or config.shots)
     acceleration = Acceleration(
         chunk(trained_on, config.ways * config.queries),
-        config.compile,
+        compiling.compiles(config, net, device),
         config.recompute,
         config.precision is Precision.bf16,
         ranks,
@@ -200,7 +197,7 @@ def device_and_data(
         UserError: the device or a compiler is not there, or the data cannot be read, or suits no
             such network.
     """
-    if config.compile and not any(map(shutil.which, COMPILERS)):
+    if config.compile is True and not compiling.has_compiler():
         raise UserError("compile=true: found no C++ compiler; expected g++ or clang++")
     device = device_named(config.device, local)
     if begins and config.init is not None:

@@ -91,6 +91,24 @@ def test_theta_moves_towards_the_mean_of_the_adapted_weights(
     assert max(wrong) < 1e-9 * max(moved)
 
 
+@pytest.mark.parametrize("tasks", [1, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_is_compiled_is_a_step_of_torch_s_optimiser(optimizer: str, tasks: int) -> None:
+    """As a function, before it is compiled: tests/stacked/test_compiled.py has it compiled."""
+    net, batch = net_for("mlp"), image_tasks(tasks, dtype=DOUBLE)
+    expected = [torch.stack(phi) for phi in zip(*adapted(net, batch, optimizer), strict=True)]
+    chosen = settings(f"algo.inner_optimizer={optimizer}")
+    algorithm = reptile.Reptile(net, chosen, 10, Acceleration())
+
+    def in_place(*given: Tensor) -> None:
+        for old, new in zip(given, algorithm._stepped(*given), strict=False):
+            old.copy_(new)
+
+    *_, (phi, _) = algorithm._inner_loop(batch, STEPS, BATCH, generator(), in_place)
+    for mine, theirs in zip(phi.learning(), expected, strict=True):
+        assert torch.allclose(mine.view_as(theirs), theirs, rtol=1e-9, atol=1e-12)
+
+
 # Adam is left out: it brings every gradient to size one, also those that are only rounding.
 @pytest.mark.parametrize("model", IMAGE_MODELS)
 @pytest.mark.parametrize("chunk", [1, 2, EVERY_TASK])

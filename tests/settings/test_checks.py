@@ -34,7 +34,12 @@ from fewshot_cli.settings.schema import Key, keys, lookup
         (["data.classes=null"], r"data.classes=null: data=glyphs needs a value"),
         (["model=mlp", "data.image_size=null"], r"data.image_size=null: data=glyphs needs"),
         (["model=mlp", "model.hidden=[40,0]"], r"model.hidden=0: expected"),
-        (["algo=reptile", "compile=true"], r"compile=true: algo=reptile cannot"),
+        (["algo=protonet", "compile=true"], r"compile=true: algo=protonet cannot"),
+        (
+            ["algo.first_order_iterations=9", "compile=true"],
+            r"compile=true: not with algo.first_order_iterations=9",
+        ),
+        (["compile=often"], r"compile=often: expected auto, false, true"),
         (
             ["model=fc", "algo.head=shared", "compile=true"],
             r"compile=true: not with algo.head=shared; expected algo.head=own",

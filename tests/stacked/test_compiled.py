@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks import rivals, speed
 from fewshot_cli import models
-from fewshot_cli.algorithms import maml
+from fewshot_cli.algorithms import maml, reptile
 from fewshot_cli.algorithms.base import DivergedError
 from fewshot_cli.data.task import Scores, TaskBatch
 from fewshot_cli.stacked import learn2learn as l2l
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-def test_each_set_of_shapes_is_compiled_once() -> None:
+def test_each_set_of_shapes_and_types_is_compiled_once() -> None:
     weight = nn.Parameter(torch.tensor(2.0))
 
     def gradient(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -40,7 +40,8 @@ def test_each_set_of_shapes_is_compiled_once() -> None:
         weight.fill_(1.0)  # as an optimiser does it
     assert float(compiled(x)[0]) == 20
     assert float(compiled(torch.ones(3))[0]) == 6
-    assert len(compiled.compilations) == 2
+    assert float(compiled(torch.ones(2, dtype=torch.float64))[0]) == 4
+    assert len(compiled.compilations) == 3
     assert all(each.seconds > each.call_before > 0 for each in compiled.compilations)
 
 
@@ -129,6 +130,37 @@ def test_compiled_meta_updates_are_learn2learn_s_with_torch_s_adam(
         theirs()
     for mine, other in zip(*(net.parameters() for net in nets), strict=True):
         assert torch.allclose(mine, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "chunk"), [(["algo.carry_state=true"], 100), (["algo.inner_optimizer=sgd"], 2)]
+)
+def test_reptile_s_compiled_steps_are_the_same(options: list[str], chunk: int) -> None:
+    words = "algo=reptile", "algo.inner_steps=3", "algo.inner_batch=4", "algo.meta_lr=0.7"
+    settings, tasks = config(*words, *options).algo, image_tasks(dtype=torch.float64)
+
+    def trained(compile_it: bool) -> tuple[Scores, reptile.Reptile]:
+        torch.manual_seed(0)
+        net = models.build(config("model=mlp").model, (1, 16, 16), 3).double()
+        learner = reptile.Reptile(net, settings, 10, Acceleration(chunk, compile_it))
+        draws = torch.Generator().manual_seed(3)
+        return [learner.meta_update(tasks, draws) for _ in range(3)][-1], learner
+
+    (expected, plain), (scores, learner), (_, again) = map(trained, (False, True, True))
+    assert torch.allclose(expected.loss, scores.loss, rtol=1e-9)
+    assert len(learner.compilations()) == (1 if chunk == 100 else 2)
+    assert all(map(torch.equal, learner.weights, again.weights))
+    for mine, other in zip(learner.weights, plain.weights, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-7, atol=1e-9)
+    # Each goes on from the other's state.
+    states = copy.deepcopy((plain.state_dict(), learner.state_dict()))
+    nets = copy.deepcopy((plain.net.state_dict(), learner.net.state_dict()))
+    for each, state, net in zip((learner, plain), states, nets, strict=True):
+        each.load_state_dict(state)
+        each.net.load_state_dict(net)
+        each.meta_update(tasks, torch.Generator().manual_seed(4))
+    for mine, other in zip(learner.weights, plain.weights, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-7, atol=1e-9)
 
 
 def test_what_is_not_finite_reaches_no_weight() -> None:

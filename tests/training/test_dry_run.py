@@ -22,10 +22,11 @@ def test_the_time_of_a_run_is_that_of_its_parts() -> None:
 
 def test_a_run_that_its_limit_cuts_off_is_told_so() -> None:
     assert "limits" not in dry_run(config(*CURVES))
-    told = dry_run(config(*CURVES, "limits.seconds=20"))
+    told = dry_run(config(*CURVES, "limits.seconds=20", "compile=auto"))
     cut = re.search(r"limits.seconds=20 ends .* about ([\d,]+) of 1,000,000", told)
     assert cut, told
     assert 0 < int(cut[1].replace(",", "")) < 1000000
+    assert "compile=auto: does not compile, since a limit may end the run early" in told
 
 
 @pytest.mark.skipif(room.free() is None, reason="this system has no /proc")

@@ -109,11 +109,12 @@ def test_a_stopped_run_ends_with_the_same_bytes(
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
 )
+@pytest.mark.parametrize("algo", ["maml", "reptile"])
 def test_a_stopped_run_that_is_compiled_ends_with_the_same_bytes(
-    tmp_path: Path, cache_dir: Path, stop_in: StopIn
+    tmp_path: Path, cache_dir: Path, stop_in: StopIn, algo: str
 ) -> None:
     test_a_stopped_run_ends_with_the_same_bytes(
-        tmp_path, cache_dir, stop_in, ["maml", "compile=true"], 3
+        tmp_path, cache_dir, stop_in, [algo, "compile=true"], 3
     )
 
 

@@ -77,3 +77,4 @@ def test_compiling_needs_a_compiler(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"compile=true: found no C\+\+ compiler; expected g\+\+"):
         prepared(cache_dir, "compile=true")
+    assert not prepared(cache_dir, "compile=auto").algorithm.acceleration.compile
