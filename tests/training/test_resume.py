@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, UNTRAINED, choosing, config, names, outcome
+from helpers import TINY, UNTRAINED, choosing, config, names, of_all, outcome
 
 from fewshot_cli.runs.directory import RunDirectory
 from fewshot_cli.settings.errors import UserError
@@ -86,8 +86,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
-@pytest.mark.parametrize("iteration", [1, 5])
+@pytest.mark.parametrize(*of_all(variant=VARIANTS, iteration=[1, 5]))
 def test_a_stopped_run_ends_with_the_same_bytes(
     tmp_path: Path, cache_dir: Path, stop_in: StopIn, variant: list[str], iteration: int
 ) -> None:
@@ -118,8 +117,7 @@ def test_a_stopped_run_that_is_compiled_ends_with_the_same_bytes(
     )
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
-@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize(*of_all(variant=VARIANTS, which=[1, 2]))
 def test_a_run_stopped_in_a_meta_validation_makes_it_when_it_goes_on(
     tmp_path: Path, cache_dir: Path, stop_in: StopIn, variant: list[str], which: int
 ) -> None:
