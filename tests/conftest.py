@@ -50,8 +50,7 @@ def forks() -> BaseContext:
     modules = [".".join(path.relative_to(CHECKOUT).parts)[:-3] for path in code.rglob("*.py")]
     context = get_context("forkserver")
     modules = [name for name in modules if name != "fewshot_cli.__main__"]
-    # Torch's first optimiser imports this, for some seconds.
-    context.set_forkserver_preload([*modules, "torch._dynamo", "timm"])
+    context.set_forkserver_preload([*modules, "timm"])
     return context
 
 

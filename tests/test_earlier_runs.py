@@ -104,6 +104,7 @@ def test_runs_of_an_earlier_release(release: Path, tmp_path: Path, cache_dir: Pa
             assert torch.allclose(weights[key], weight, rtol=1e-4, atol=1e-5), key
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_release_adapts(tmp_path: Path, cache_dir: Path) -> None:
     from helpers import little_folder
 

@@ -16,7 +16,6 @@ from helpers import (
     image_tasks,
     names,
     narrow,
-    of_all,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,7 +137,10 @@ def test_the_order_of_tasks_does_not_matter(algo: str, order: list[int]) -> None
     assert torch.allclose(ends[0], ends[1], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize(*of_all(algo=META_LEARNERS, model=IMAGE_MODELS, chunk=[1, 100]))
+@pytest.mark.slow
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+@pytest.mark.parametrize("chunk", [1, 100])
+@pytest.mark.parametrize("algo", META_LEARNERS)
 def test_bf16_is_close(algo: str, model: str, chunk: int) -> None:
     chosen, batch, found = config(f"algo={algo}").algo, image_tasks(queries=8), []
     if chosen.inner_optimizer is Optimizer.sgd and chosen.inner_steps:

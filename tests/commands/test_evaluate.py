@@ -294,6 +294,7 @@ def test_a_wrong_cell_is_refused_before_any_is_tested(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_cell_that_the_data_cannot_give_is_refused_before_any_is_tested(
     fewshot: Command, run: Path
 ) -> None:

@@ -150,6 +150,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_config_made_to_do_harm_neither_hangs_nor_ends_the_process(
     tmp_path: Path, name: str

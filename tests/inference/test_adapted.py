@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TOGETHER, WITHOUT_STEPS, drawings, little_folder, names, of_all, untrained
+from helpers import TOGETHER, WITHOUT_STEPS, drawings, little_folder, names, untrained
 from torch import Tensor
 
 from fewshot_cli.data.images.episodes import ImageTasks
@@ -74,15 +74,11 @@ def compare(root: Path, tmp_path: Path, algo: str, together: bool, ways: int) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    *of_all(
-        algo=sorted({*names("algo")} - {*TOGETHER}), setting=[(True, 5), (False, 5), (True, 20)]
-    )
-)
+@pytest.mark.parametrize("algo", sorted({*names("algo")} - {*TOGETHER}))
+@pytest.mark.parametrize(("together", "ways"), [(True, 5), (False, 5), (True, 20)])
 def test_twenty_ways_of_an_unseen_alphabet_as_evaluate_has_them(
-    alphabets: Path, tmp_path: Path, own_cache: None, algo: str, setting: tuple[bool, int]
+    alphabets: Path, tmp_path: Path, own_cache: None, algo: str, together: bool, ways: int
 ) -> None:
-    together, ways = setting
     compare(alphabets, tmp_path, algo, together, ways)
 
 

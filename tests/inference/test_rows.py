@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import config, each_value, names, untrained
+from helpers import config, names, untrained
 
 from fewshot_cli.inference import RowModel, adapt, load, save
 from fewshot_cli.settings.errors import UserError
@@ -109,7 +109,8 @@ def adaptable() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("algo", "kind"), each_value(adaptable()))
+@pytest.mark.slow
+@pytest.mark.parametrize(("algo", "kind"), adaptable())
 def test_every_algorithm_adapts_and_what_is_saved_says_the_same(
     tmp_path: Path, algo: str, kind: str
 ) -> None:
@@ -181,6 +182,7 @@ def test_series_are_judged_one_by_one_or_together(tmp_path: Path, kind: str) -> 
     assert together[last].to_numpy() != pytest.approx(table[last].to_numpy(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_steps_and_rate_are_those_of_the_least_squared_error(tmp_path: Path) -> None:
     """Each fold again, by files."""
     frame = people()

@@ -45,6 +45,7 @@ def test_the_images_are_those_of_the_tasks(cache_dir: Path) -> None:
     assert not [text for text in texts(figure) if "✓" in text or "✗" in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", names("algo"))
 def test_predictions_are_those_of_the_meta_test(tmp_path: Path, cache_dir: Path, algo: str) -> None:
     chosen = setting(cache_dir, f"algo={algo}")

@@ -94,6 +94,7 @@ def test_inner_paths_are_drawn_to_scale(runs: list[Path], plane: str) -> None:
     assert (float(seen.sum() / whole.sum()) > 0.7) is (plane == "pca")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plane", "ending"), [("pca", "png"), ("random", "svg")])
 def test_the_same_runs_give_the_same_file(
     runs: list[Path], tmp_path: Path, plane: str, ending: str

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 # It answers at once, and SLURM's SIGTERM comes at any moment of the second after that.
 SCONTROL = """#!/bin/sh
 echo "$@" > asked
@@ -17,6 +19,7 @@ echo "$@" > asked
 """
 
 
+@pytest.mark.slow
 def test_a_job_that_is_queued_again_writes_its_end_in_peace(tmp_path: Path) -> None:
     (tmp_path / "scontrol").write_text(SCONTROL)
     (tmp_path / "scontrol").chmod(0o755)

@@ -36,7 +36,10 @@ def test_every_model_is_chosen_by_its_name(model: str) -> None:
     assert model in (*IMAGE_MODELS, *BACKBONES, "cnn1d")
 
 
-@pytest.mark.parametrize("experiment", names("experiment"))
+# Variants are composed in tests/commands/test_reproduce.py.
+@pytest.mark.parametrize(
+    "experiment", [each for each in names("experiment") if not each.endswith(("_budget", "_fast"))]
+)
 def test_every_experiment_composes(experiment: str) -> None:
     assert isinstance(job_config([f"experiment={experiment}"]), Config)
 
@@ -264,6 +267,7 @@ def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str, message
         ["experiment=smoke", "seed=1,2", "init=a,b"],
     ],
 )
+@pytest.mark.slow
 def test_jobs_that_are_composed_together_are_those_composed_one_by_one(
     overrides: list[str],
 ) -> None:

@@ -36,6 +36,7 @@ def python(code: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_only_what_is_needed_is_imported_and_all_of_it_can_be_later() -> None:
     python(
         OURS

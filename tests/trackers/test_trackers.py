@@ -218,6 +218,7 @@ def test_tensorboard_has_the_rows_of_the_csv(tmp_path: Path, cache_dir: Path) ->
             assert [value for _, value in found] == pytest.approx(rows[figure].tolist(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path, uri: str) -> None:
     from mlflow import MlflowClient
 

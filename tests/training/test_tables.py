@@ -136,6 +136,7 @@ def test_meta_gradients_over_series_are_learn2learn_s(first_order: bool, queries
         (["model=mlp,cnn1d", "-m"], r"model=cnn1d: takes series \[channels, length\], and an"),
     ],
 )
+@pytest.mark.slow
 def test_a_network_that_takes_other_examples_costs_a_line(
     fewshot: Command, tmp_path: Path, words: list[str], line: str
 ) -> None:
