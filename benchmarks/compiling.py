@@ -15,24 +15,11 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.contest import contest, report
-from fewshot_cli.algorithms.base import MetaLearner
+from benchmarks.speed import with_data
 from fewshot_cli.settings.compose import job_config
-from fewshot_cli.training.seeding import generator
-from fewshot_cli.training.setup import prepare
-
-
-def updating(words: list[str], compiled: bool) -> Callable[[], object]:
-    """A meta-update of a run, its tasks included."""
-    how = f"compile={str(compiled).lower()}", "threads=1", "device=cpu"
-    setup = prepare(job_config([*words, *how]), begins=True)
-    algorithm, seed = setup.algorithm, setup.config.seed
-    assert isinstance(algorithm, MetaLearner)
-    draws, inner = generator(seed, "train tasks"), generator(seed, "inner batches")
-    return lambda: algorithm.meta_update(setup.train_tasks(draws), inner)
 
 
 def seconds() -> float:
@@ -42,7 +29,10 @@ def seconds() -> float:
 
 
 def row(words: list[str]) -> dict[str, object]:
-    sides = {"plain": updating(words, False), "compiled": updating(words, True)}
+    sides = {
+        name: with_data(job_config([*words, f"compile={value}", "threads=1", "device=cpu"]))
+        for name, value in (("plain", "false"), ("compiled", "true"))
+    }
     start = seconds()
     sides["compiled"]()
     taken = seconds() - start

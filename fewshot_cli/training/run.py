@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,6 +33,9 @@ from fewshot_cli.training import by_class, checkpoints, compiling, limits, traje
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.setup import Setup, prepare
+
+if TYPE_CHECKING:  # it imports what compiles
+    from fewshot_cli.stacked.compiled import Compilation
 from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
 
 # Told an iteration and the goodness of its meta-validation: whether the run is not worth more.
@@ -192,8 +195,8 @@ def _meta_train(
                 began = time.monotonic()
                 scores = _meta_update(setup, algorithm, state)
                 iteration = state.iteration = state.iteration + 1
-                if algorithm.acceleration.compile and iteration == first:
-                    say(_what_compiling_took(algorithm))
+                if iteration == first and (took := algorithm.compilations()):
+                    say(_what_compiling_took(took))
                 state.since.append(scores)
                 state.since_seconds += time.monotonic() - began
                 last = iteration == iterations
@@ -269,8 +272,7 @@ def _where_it_diverges(
     return ""
 
 
-def _what_compiling_took(algorithm: MetaLearner) -> str:
-    took = algorithm.compilations()
+def _what_compiling_took(took: list[Compilation]) -> str:
     last, seconds = took[-1], sum(each.seconds for each in took)
     gain = sum(each.spared for each in took)
     pays = f"pays after {seconds / gain:,.0f} iterations" if gain > 0 else "never pays"

@@ -8,15 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import (
-    IMAGE_MODELS,
-    UNTRAINED,
-    WITHOUT_STEPS,
-    config,
-    image_tasks,
-    names,
-    narrow,
-)
+from helpers import IMAGE_MODELS, UNTRAINED, WITHOUT_STEPS, config, image_tasks, names, narrow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn

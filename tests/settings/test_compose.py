@@ -36,10 +36,7 @@ def test_every_model_is_chosen_by_its_name(model: str) -> None:
     assert model in (*IMAGE_MODELS, *BACKBONES, "cnn1d")
 
 
-# Variants are composed in tests/commands/test_reproduce.py.
-@pytest.mark.parametrize(
-    "experiment", [each for each in names("experiment") if not each.endswith(("_budget", "_fast"))]
-)
+@pytest.mark.parametrize("experiment", names("experiment"))
 def test_every_experiment_composes(experiment: str) -> None:
     assert isinstance(job_config([f"experiment={experiment}"]), Config)
 
