@@ -222,3 +222,13 @@ def test_more_ranks_than_any_host_has_room_for_cost_a_line(tmp_path: Path) -> No
         r"fewshot: ranks=100000: this host has \d+ cores?; expected at most \d+\n", done.stderr
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_with_nothing_to_do_has_compiled_nothing(tmp_path: Path) -> None:
+    words = *SHORT, "algo=reptile", "algo.inner_steps=2", "meta_batch=1", "compile=true", "ranks=2"
+    done = subprocess.run(
+        [*FEWSHOT, "train", *words, "run.dir=run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "leaves 1 of the 2 ranks nothing to do" in done.stderr
+    assert done.stderr.count("Compiled in ") == 1
