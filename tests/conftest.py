@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -27,6 +28,13 @@ OMNIGLOT = CHECKOUT.parent / "shared" / "data" / "omniglot"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+
+def pytest_collection_finish() -> None:
+    """Python looks for garbage without the hundred thousands of objects that all tests share."""
+    gc.collect()
+    gc.freeze()
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -50,7 +58,7 @@ def forks() -> BaseContext:
     modules = [".".join(path.relative_to(CHECKOUT).parts)[:-3] for path in code.rglob("*.py")]
     context = get_context("forkserver")
     modules = [name for name in modules if name != "fewshot_cli.__main__"]
-    context.set_forkserver_preload([*modules, "timm"])
+    context.set_forkserver_preload([*modules, "timm", "forked"])
     return context
 
 

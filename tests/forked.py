@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+# The last of all imports, whose objects no garbage collection of a fork has to touch and so copy.
+gc.freeze()
 
 
 def fewshot(

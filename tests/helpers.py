@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -74,9 +75,15 @@ def names(group: str) -> list[str]:
     return [option.name for option in choices.options(group)]
 
 
+def keys_of(group: str, name: str) -> Any:
+    """The class of a choice's keys. Nothing is composed, since this is asked before any test."""
+    (option,) = (option for option in choices.options(group) if option.name == name)
+    return choices.own_keys(group, str(option.content()["kind"]))
+
+
 def pairs() -> list[tuple[str, str]]:
     """Every data set with every algorithm that can learn it."""
-    only_classes = [name for name in names("algo") if config(f"algo={name}").algo.classifies]
+    only_classes = [name for name in names("algo") if keys_of("algo", name).classifies]
     return [
         (data, algo)
         for data in names("data")

@@ -38,6 +38,7 @@ def test_the_command_line_names_no_code(line: str) -> None:
         jobs([line])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(fuzz.LINES, min_size=1, max_size=3))
 def test_an_odd_override_is_a_config_or_one_line(overrides: list[str]) -> None:

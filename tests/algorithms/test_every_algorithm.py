@@ -8,7 +8,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import IMAGE_MODELS, UNTRAINED, WITHOUT_STEPS, config, image_tasks, names, narrow
+from helpers import (
+    IMAGE_MODELS,
+    UNTRAINED,
+    WITHOUT_STEPS,
+    config,
+    image_tasks,
+    keys_of,
+    names,
+    narrow,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -35,7 +44,7 @@ def build(algo: str, chunk: int = 100, net: nn.Module | None = None) -> Algorith
     return algorithms.build(net or fresh_net(), chosen, ITERATIONS, Acceleration(chunk))
 
 
-META_LEARNERS = [algo for algo in ALGOS if isinstance(build(algo), MetaLearner)]
+META_LEARNERS = [algo for algo in ALGOS if keys_of("algo", algo).meta_trains]
 
 
 def build_meta_learner(algo: str, chunk: int = 100) -> MetaLearner:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import of_all
 
 from benchmarks import rivals
 from benchmarks.contest import contest, report
@@ -39,8 +40,7 @@ def test_one_meta_update_reaches_the_same_weights(first_order: bool, steps: int)
             assert torch.allclose(after[0], other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("updates", [None, 3])
-@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize(*of_all(first_order=[False, True], updates=[None, 3]))
 def test_jax_s_meta_updates_reach_the_same_weights(first_order: bool, updates: int | None) -> None:
     jax = pytest.importorskip("jax")
     from benchmarks import on_jax

@@ -158,6 +158,7 @@ def test_a_mistake_costs_one_line(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_are_each_checked_against_the_images(
     tmp_path: Path, fewshot: Command
 ) -> None:

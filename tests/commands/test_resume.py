@@ -37,6 +37,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(fewshot: Command, tmp_path: P
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_small_collection_keeps_its_splits(fewshot: Command, tmp_path: Path) -> None:
     """Whether the run recorded what they fit or is of a release that did not."""
     little_folder(tmp_path / "photos", classes=9)

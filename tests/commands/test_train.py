@@ -217,7 +217,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+# Those of a sweep start a process of their own: one is enough in a hurry.
+SWEEPS = ["root of a job", "device of a job"]
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SWEEPS)) for case in WRONG]
+)
 def test_a_wrong_input_is_one_line_and_leaves_nothing(
     fewshot: Command, tmp_path: Path, case: str
 ) -> None:

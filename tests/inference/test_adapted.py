@@ -82,6 +82,7 @@ def test_twenty_ways_of_an_unseen_alphabet_as_evaluate_has_them(
     compare(alphabets, tmp_path, algo, together, ways)
 
 
+@pytest.mark.slow
 def test_the_real_alphabets(omniglot: Path, tmp_path: Path, own_cache: None) -> None:
     """As the test above, with files of Omniglot that another data set, a folder, never saw."""
     with zipfile.ZipFile(omniglot / "images_evaluation.zip") as archive:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import BACKBONES, IMAGE_MODELS, each_value, names, pairs
+from helpers import BACKBONES, IMAGE_MODELS, config, each_value, names, pairs
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,7 +244,7 @@ def test_a_root_is_kept_from_wherever_one_stood(
     ],
 )
 def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str, message: str) -> None:
-    saved = save(job_config([]), tmp_path / "config.yaml")
+    saved = save(config(), tmp_path / "config.yaml")
     with pytest.raises(UserError, match=message) as caught:
         changed(saved, override)
     assert "\n" not in str(caught.value)

@@ -262,6 +262,7 @@ def drawn(tmp_path: Path) -> dict[str, Path]:
 LABELS = ["tags=['a, b','it\\'s']", "notes='two\nlines'", "group=ablation"]
 
 
+@pytest.mark.slow
 def test_several_trackers_have_the_same_figures_config_and_labels(
     tmp_path: Path,
     cache_dir: Path,
@@ -480,6 +481,7 @@ def test_a_store_that_cannot_be_reached_costs_a_line(
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_server_of_wandb_that_is_not_there_costs_a_line(
     tmp_path: Path,
     cache_dir: Path,

@@ -171,6 +171,7 @@ def test_no_accuracy_is_above_1() -> None:
         config("limits.target=95")
 
 
+@pytest.mark.slow
 def test_a_run_under_a_time_limit_leaves_tested_figures(fewshot: Command, tmp_path: Path) -> None:
     """And goes on from there, as a job would in the next hours that it gets."""
     words = ["data=sinusoid", "model=mlp", *TINY, "ways=1", "iterations=1000000"]

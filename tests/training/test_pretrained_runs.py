@@ -30,6 +30,7 @@ def summary(run: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_picture_of_its_tasks_shows_images(
     fewshot: Command, tmp_path: Path, photos: list[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_a_picture_of_its_tasks_shows_images(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_another_domain_is_tested_at_the_backbone_s_size(
     fewshot: Command, tmp_path: Path, photos: list[str]
 ) -> None:
@@ -103,6 +105,7 @@ def test_the_summary_says_whose_statistics(
     assert test["batch_norm"] == statistics
 
 
+@pytest.mark.slow
 def test_other_frozen_weights_than_the_run_s_are_refused(
     fewshot: Command, tmp_path: Path, photos: list[str]
 ) -> None:

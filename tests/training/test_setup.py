@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, config, names
+from helpers import TINY, config, names, of_all
 
 from fewshot_cli.algorithms.base import MetaLearner
 from fewshot_cli.settings.errors import UserError
@@ -25,9 +25,8 @@ def prepared(cache_dir: Path, *overrides: str) -> Setup:
     return prepare(chosen)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-@pytest.mark.parametrize("algo", names("algo"))
+@pytest.mark.parametrize(*of_all(algo=names("algo"), precision=["float32", "bf16"]))
 def test_a_meta_update_and_a_meta_test(
     cache_dir: Path, algo: str, device: str, precision: str
 ) -> None:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers import photographs
 from PIL import Image
 
@@ -86,6 +87,7 @@ def test_what_is_the_same_is_not_nearly_the_same() -> None:
     assert names(within_classes(near)) == [["1", "2"]]  # of class b
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_take_seconds() -> None:
     draw = np.random.default_rng(0)
     looks = [
