@@ -622,6 +622,9 @@ def _wrong_override(error: Exception) -> str:
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full else named[1] if named else ""
     value = re.search(r"^((?:Value|Invalid|field) .*)$", text, re.MULTILINE)
+    neither = re.search(r"^Value '(.*)' of type '.*' is incompatible with type hint", text, re.M)
+    if neither and key in KEYS:
+        return f"{key}={neither[1]}: expected {nearest(neither[1], KEYS[key].choices)}"
     if key and value:
         return f"{key}: {value[1]}"
     if named and "Error merging" not in text:

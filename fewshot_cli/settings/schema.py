@@ -63,6 +63,12 @@ class Key:
             return f"{self.least} to {self.most}"
         return "" if self.least is None else f"{self.least} or more"
 
+    @property
+    def choices(self) -> list[str]:
+        """What may be written where not all texts may; truth values among it where they may."""
+        truths = ["true", "false"] if isinstance(self.default, bool) else []
+        return [*truths, *(self.words or [])]
+
     def fits(self, value: object) -> bool:
         """Whether a number is within the bounds; nan is within none."""
         return (

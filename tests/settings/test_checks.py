@@ -41,6 +41,8 @@ from fewshot_cli.settings.schema import Key, keys, lookup
             r"compile=true: not with algo.first_order_iterations=9",
         ),
         (["compile=often"], r"compile=often: expected auto, false, true"),
+        (["compile=aut"], r"compile=aut: expected auto$"),
+        (["compile=1"], r"compile=1: expected auto, false, true"),
         (
             ["model=fc", "algo.head=shared", "compile=true"],
             r"compile=true: not with algo.head=shared; expected algo.head=own",
