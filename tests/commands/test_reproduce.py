@@ -83,6 +83,7 @@ def test_for_a_loss_less_is_better() -> None:
     assert compared("x", chosen, summary)[0]["verdict"] == "better"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [e for e in names("experiment") if "_budget" in e])
 def test_a_budget_variant_keeps_the_protocol(experiment: str) -> None:
     full, budget = (
