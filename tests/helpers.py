@@ -16,18 +16,20 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib
 import pandas as pd
 import pytest
 import stand_ins
 import torch
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
 from fewshot_cli import models
 from fewshot_cli.data.task import TaskBatch
-from fewshot_cli.settings import choices
+from fewshot_cli.settings import choices, compose
 from fewshot_cli.settings.compose import job_config
 from fewshot_cli.settings.schema import Config, ModelConfig
 from fewshot_cli.stacked import per_task
@@ -110,13 +112,28 @@ def of_all(**values: Iterable[object]) -> tuple[str, list[object]]:
 
 
 def config(*overrides: str) -> Config:
-    """A config of the test's own. Composing takes a quarter of a second: once for all is enough."""
-    return copy.deepcopy(composed(overrides, os.environ.get("FEWSHOT_CACHE")))
+    """A config of the test's own, which is that of `job_config`."""
+    return copy.deepcopy(checked(overrides, os.environ.get("FEWSHOT_CACHE")))
 
 
 @cache
-def composed(overrides: tuple[str, ...], _cache_dir: str | None) -> Config:
-    return job_config(list(overrides))
+def checked(overrides: tuple[str, ...], _cache_dir: str | None) -> Config:
+    with mock.patch.object(compose, "compose", composed):
+        return job_config(list(overrides))
+
+
+def composed(name: str, overrides: list[str], return_hydra_config: bool) -> DictConfig:
+    """Hydra's `compose`, which takes a quarter of a second: once for all that choose the same."""
+    plain = [each for each in compose.parse(overrides) if each.get_key_element() in compose.KEYS]
+    told = {each.input_line for each in plain}
+    chosen = tuple(word for word in overrides if word not in told)
+    config = copy.deepcopy(composed_once(name, chosen, return_hydra_config))
+    for each in plain:
+        OmegaConf.update(config, each.key_or_group, each.value())
+    return config
+
+
+composed_once = cache(compose.compose)
 
 
 def narrow(model: str) -> ModelConfig:

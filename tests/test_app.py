@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import Command
 
 from fewshot_cli import __version__
@@ -43,6 +44,7 @@ def test_a_terminal_without_our_letters_shows_others(fewshot: Command) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_no_import_says_anything(tmp_path: Path) -> None:
     """Most tests fork from a process that has imported everything, so this is said here once."""
     package = Path(__file__).parents[1] / "fewshot_cli"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -46,7 +47,6 @@ def test_it_ships_every_config(installed: Path) -> None:
     assert (installed / "fewshot_cli" / "py.typed").is_file()
 
 
-@pytest.mark.slow
 def test_it_trains_from_any_folder(installed: Path, tmp_path: Path, cache_dir: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": str(installed),

@@ -203,6 +203,7 @@ WORDS = st.sampled_from(
 CONTENT = st.lists(WORDS | st.binary(max_size=8), max_size=12).map(b"".join)
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(FILES), content=CONTENT, start=st.floats(0, 1), length=st.integers(0, 200)
 )

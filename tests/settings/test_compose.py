@@ -253,6 +253,19 @@ def test_a_wrong_change_of_a_saved_config(tmp_path: Path, override: str, message
 @pytest.mark.parametrize(
     "overrides",
     [
+        ["seed=1", "model=mlp", "model.hidden=[3,4]", "algo.inner_lr=0.3", "seed=2"],
+        ["experiment=omniglot_5w1s_maml_fast", "data.root=here", "data.classes.valid=9"],
+        ["data=sinusoid", "model=mlp", "algo=reptile", "ways=1", "init=run", "tags=[a,b]"],
+    ],
+)
+def test_the_configs_of_other_tests_are_those_of_a_job(overrides: list[str]) -> None:
+    for words in (overrides, [*overrides, "eval.tasks=7"]):
+        assert config(*words) == job_config(words)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
         ["seed=1,2", "algo=maml,reptile", "algo.inner_lr=0.1,1", "threads=null,2"],
         ["algo=maml,reptile", "algo.inner_batch=3,4", "seed=1,2"],  # which MAML does not read
         ["precision=float32,bf16", "eval.transductive=true,false", "algo.inner_lr=1"],

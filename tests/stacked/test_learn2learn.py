@@ -53,6 +53,7 @@ def test_it_is_taken_from_a_learn2learn_that_is_there() -> None:
     )
 
 
+@pytest.mark.slow
 def test_where_it_is_missing_a_line_says_how_it_comes(fewshot: Command, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDES_IT)
     hidden = os.environ | {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
