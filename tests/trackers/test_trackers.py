@@ -21,7 +21,7 @@ import pytest
 import torch
 import wandb_files
 import yaml
-from helpers import TINY, composed, config, names
+from helpers import TINY, checked, config, names
 from PIL import Image
 
 from fewshot_cli import trackers
@@ -531,9 +531,9 @@ def test_wandb_s_own_variables_hold_where_nothing_else_is_said(
     for name, text in said.items():
         monkeypatch.setenv(name, text)
     wandb.teardown()  # which has read them, as of a new process
-    composed.cache_clear()
+    checked.cache_clear()
     tracked(tmp_path, cache_dir, "tracker=wandb", "notes=ours")
-    composed.cache_clear()
+    checked.cache_clear()
     (run,) = wandb_files.read(tmp_path / "wandb")
     assert (run.project, run.entity, run.group) == ("birds", "team", "night")
     assert (run.tags, run.name, run.job_type) == (["one", "two"], "a name", "trial")
