@@ -94,6 +94,17 @@ def pairs() -> list[tuple[str, str]]:
     ]
 
 
+def few(cases: Iterable[object], quick: int) -> list[object]:
+    """For `parametrize`: these cases, of which all but the first so many are slow."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else [case]),
+            marks=[pytest.mark.slow] * (number >= quick),
+        )
+        for number, case in enumerate(cases)
+    ]
+
+
 def each_value(cases: Iterable[tuple[object, ...]]) -> list[object]:
     """These cases, of which those that bring no new value in any place are slow."""
     seen, marked = set[tuple[int, object]](), list[object]()

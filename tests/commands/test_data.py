@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from helpers import TINY, choosing, little_folder, photographs
+from helpers import TINY, choosing, few, little_folder, photographs
 from PIL import Image
 
 
@@ -127,7 +127,7 @@ def test_only_loose_files_are_no_classes(tmp_path: Path, fewshot: Command) -> No
     assert done.stderr == "fewshot: photos/1.png: is in no class; expected photos/CLASS/1.png\n"
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn4", "cnn4_pool", "fc"])
+@pytest.mark.parametrize("model", few(["mlp", "cnn4", "cnn4_pool", "fc"], quick=2))
 def test_every_model_learns_from_colour_pictures(
     tmp_path: Path, fewshot: Command, model: str
 ) -> None:

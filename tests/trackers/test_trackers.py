@@ -237,6 +237,7 @@ def test_mlflow_has_the_rows_and_the_settings(tmp_path: Path, cache_dir: Path, u
     assert [entry.value for entry in history] == pytest.approx(rows.accuracy.tolist())
 
 
+@pytest.mark.slow
 def test_wandb_hears_how_the_run_ended(
     tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, wandb_here: None
 ) -> None:
