@@ -30,7 +30,7 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def pytest_collection_finish() -> None:
-    """Python looks for garbage without the hundred thousands of objects that all tests share."""
+    """Looking for garbage, Python passes over the many objects that all tests share."""
     gc.collect()
     gc.freeze()
 

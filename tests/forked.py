@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-# The last of all imports, whose objects no garbage collection of a fork has to touch and so copy.
+# The server of forks imports this last: a fork that collects garbage leaves alone, and so does not
+# copy, what the server has by now.
 gc.freeze()
 
 

@@ -135,7 +135,7 @@ def checked(overrides: tuple[str, ...], _cache_dir: str | None) -> Config:
 
 def composed(name: str, overrides: list[str], return_hydra_config: bool) -> DictConfig:
     """Hydra's `compose`, which takes a quarter of a second: once for all that choose the same."""
-    plain = [each for each in compose.parse(overrides) if each.get_key_element() in compose.KEYS]
+    plain = [each for each in compose.parse(overrides) if compose.is_plain(each)]
     told = {each.input_line for each in plain}
     chosen = tuple(word for word in overrides if word not in told)
     config = copy.deepcopy(composed_once(name, chosen, return_hydra_config))

@@ -32,7 +32,7 @@ def check(config: Config) -> None:
                 kind = "" if known.most is not None else "a finite number "
                 raise UserError(f"{name}={number}: expected {kind}{known.bounds}")
         if isinstance(value, str) and known.words is not None and value not in [*known.words]:
-            raise UserError(f"{name}={value}: expected {nearest(value, known.choices)}")
+            raise UserError(f"{name}={value}: expected {nearest(value, known.spellings)}")
     _check_model(config)
     _check_fractions(config.data)
     if config.data.shared:

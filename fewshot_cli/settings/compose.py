@@ -112,7 +112,7 @@ def jobs(overrides: list[str], config_dir: Path | None = None, trusted: bool = F
         found, alike = dict[tuple[str, ...], Job](), dict[tuple[str, ...], _Alike]()
         parsed_once = cache(_parser().parse_override)
         for words in hydra_private.combinations(ours):
-            plain = {word: parsed_once(word) for word in words if _is_plain(parsed_once(word))}
+            plain = {word: parsed_once(word) for word in words if is_plain(parsed_once(word))}
             chosen = [word for word in words if word not in plain]
             if (*chosen,) not in alike:
                 if config_dir is not None and not trusted:
@@ -147,7 +147,7 @@ def _told_to_hydra(parsed: Iterable[Override]) -> list[str]:
     return [str(each.input_line) for each in parsed if each.key_or_group.startswith("hydra")]
 
 
-def _is_plain(override: Override) -> bool:
+def is_plain(override: Override) -> bool:
     """Whether it sets one of our keys; a group's choice brings keys of its own."""
     return override.type is OverrideType.CHANGE and override.get_key_element() in KEYS
 
@@ -623,8 +623,8 @@ def _wrong_override(error: Exception) -> str:
     key = full[1] if full else named[1] if named else ""
     value = re.search(r"^((?:Value|Invalid|field) .*)$", text, re.MULTILINE)
     neither = re.search(r"^Value '(.*)' of type '.*' is incompatible with type hint", text, re.M)
-    if neither and key in KEYS:
-        return f"{key}={neither[1]}: expected {nearest(neither[1], KEYS[key].choices)}"
+    if neither and key in KEYS and KEYS[key].spellings:
+        return f"{key}={neither[1]}: expected {nearest(neither[1], KEYS[key].spellings)}"
     if key and value:
         return f"{key}: {value[1]}"
     if named and "Error merging" not in text:

@@ -64,8 +64,8 @@ class Key:
         return "" if self.least is None else f"{self.least} or more"
 
     @property
-    def choices(self) -> list[str]:
-        """What may be written where not all texts may; truth values among it where they may."""
+    def spellings(self) -> list[str]:
+        """All that may be written, `true` and `false` included; empty where any text fits."""
         truths = ["true", "false"] if isinstance(self.default, bool) else []
         return [*truths, *(self.words or [])]
 

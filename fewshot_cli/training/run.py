@@ -33,10 +33,10 @@ from fewshot_cli.training import by_class, checkpoints, compiling, limits, traje
 from fewshot_cli.training.evaluation import StoppedError, evaluate, metrics, scored_steps, shown
 from fewshot_cli.training.memory import memory_explained
 from fewshot_cli.training.setup import Setup, prepare
+from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
 
 if TYPE_CHECKING:  # it imports what compiles
     from fewshot_cli.stacked.compiled import Compilation
-from fewshot_cli.training.state import Saver, TrainingState, earlier_in, restored
 
 # Told an iteration and the goodness of its meta-validation: whether the run is not worth more.
 Judge = Callable[[int, float], bool]
